@@ -1,0 +1,167 @@
+//! The door to the world: executors, files, sockets, timers, lanes between cores, randomness.
+//!
+//! Every other room reaches the outside through these types alone. Each is a small enum over two
+//! backends: [`real`] (glommio on io_uring, libc) and [`sim`] (one thread, virtual time, a seeded
+//! scheduler, a simulated disk and network). A [`Runtime`] is one core's handle, given to the
+//! core's main function; it is cheap to clone and stays on its core.
+//!
+//! Not here: decisions of any kind.
+
+pub mod file;
+pub mod lane;
+pub mod local;
+pub mod net;
+pub mod real;
+pub mod sim;
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::base::{Instant, ShardId, Timestamp};
+
+pub use file::{Disk, Entry, File, FileLease, FileSlice, Lock, OpenMode, Space};
+pub use lane::{Full, Lanes};
+pub use net::{Chunk, Listener, StreamReader, StreamWriter};
+
+/// One core's handle to the world. Clone it freely; it can not leave its core.
+#[derive(Clone)]
+pub enum Runtime {
+    /// A glommio executor pinned to a CPU.
+    Real(real::Core),
+    /// A core of a simulated process.
+    Sim(sim::Core),
+}
+
+impl Runtime {
+    /// Which core of the process this is.
+    pub fn shard(&self) -> ShardId {
+        match self {
+            Self::Real(core) => core.shard(),
+            Self::Sim(core) => core.shard(),
+        }
+    }
+
+    /// How many cores the process has.
+    pub fn shard_count(&self) -> u16 {
+        match self {
+            Self::Real(core) => core.shard_count(),
+            Self::Sim(core) => core.shard_count(),
+        }
+    }
+
+    /// The monotonic clock.
+    pub fn now(&self) -> Instant {
+        match self {
+            Self::Real(core) => core.now(),
+            Self::Sim(core) => core.now(),
+        }
+    }
+
+    /// The wall clock, in milliseconds.
+    pub fn wall_clock(&self) -> Timestamp {
+        match self {
+            Self::Real(core) => core.wall_clock(),
+            Self::Sim(core) => core.wall_clock(),
+        }
+    }
+
+    /// 64 random bits: from the operating system, or from the simulation's seed.
+    pub fn random(&self) -> u64 {
+        match self {
+            Self::Real(core) => core.random(),
+            Self::Sim(core) => core.random(),
+        }
+    }
+
+    /// A fresh random id (version 4).
+    pub fn random_uuid(&self) -> crate::base::Uuid {
+        loop {
+            let raw = (u128::from(self.random()) << 64) | u128::from(self.random());
+            if let Some(id) = crate::base::Uuid::from_random(raw.to_be_bytes()) {
+                return id;
+            }
+        }
+    }
+
+    /// Runs `future` on this core to its end, detached. `name` is for the log.
+    ///
+    /// A panic in it ends this task only and is logged; it does not reach the spawner. The future
+    /// may be polled before `spawn` returns.
+    pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + 'static) {
+        match self {
+            Self::Real(core) => core.spawn(name, future),
+            Self::Sim(core) => core.spawn(name, future),
+        }
+    }
+
+    /// Waits for `duration`.
+    pub async fn sleep(&self, duration: Duration) {
+        match self {
+            Self::Real(core) => core.sleep(duration).await,
+            Self::Sim(core) => core.sleep(duration).await,
+        }
+    }
+
+    /// The output of `future`, or `None` when `duration` passed first; `future` is then dropped.
+    pub async fn timeout<T>(
+        &self,
+        duration: Duration,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        local::first(async { Some(future.await) }, async {
+            self.sleep(duration).await;
+            None
+        })
+        .await
+    }
+
+    /// Lets the core poll its sockets, timers and lanes once this turn has worked long enough.
+    ///
+    /// Loops that may run long call it once an iteration. It returns at once while the work budget
+    /// (500 us since the last pass) is not used up.
+    pub async fn pass(&self) {
+        match self {
+            Self::Real(core) => core.pass().await,
+            Self::Sim(core) => core.pass().await,
+        }
+    }
+
+    /// Resolves when the process was asked to end (SIGTERM, SIGINT). May be awaited by many tasks.
+    pub async fn terminated(&self) {
+        match self {
+            Self::Real(core) => core.terminated().await,
+            Self::Sim(core) => core.terminated().await,
+        }
+    }
+
+    /// The file systems of this machine.
+    pub fn disk(&self) -> Disk {
+        match self {
+            Self::Real(core) => Disk::Real(core.disk()),
+            Self::Sim(core) => Disk::Sim(core.disk()),
+        }
+    }
+
+    /// Listens on `address` ("host:port"). Every core of a process may listen on the same address
+    /// (`SO_REUSEPORT`); the kernel spreads the connections.
+    pub async fn listen(&self, address: &str) -> std::io::Result<Listener> {
+        match self {
+            Self::Real(core) => core.listen(address).await.map(Listener::Real),
+            Self::Sim(core) => core.listen(address).await.map(Listener::Sim),
+        }
+    }
+
+    /// Connects to `address` ("host:port").
+    pub async fn connect(&self, address: &str) -> std::io::Result<(StreamReader, StreamWriter)> {
+        match self {
+            Self::Real(core) => core
+                .connect(address)
+                .await
+                .map(|(reader, writer)| (StreamReader::Real(reader), StreamWriter::Real(writer))),
+            Self::Sim(core) => core
+                .connect(address)
+                .await
+                .map(|(reader, writer)| (StreamReader::Sim(reader), StreamWriter::Sim(writer))),
+        }
+    }
+}

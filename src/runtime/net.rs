@@ -1,0 +1,106 @@
+//! Sockets.
+
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::{FileSlice, real, sim};
+
+/// A part of what is sent: bytes in memory, or bytes of a file.
+#[derive(Clone, Debug)]
+pub enum Chunk {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// Bytes of a file: large ones leave by `sendfile(2)`, without passing through user space.
+    File(FileSlice),
+}
+
+impl Chunk {
+    /// How many bytes it has.
+    pub fn length(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::File(slice) => slice.length as usize,
+        }
+    }
+}
+
+/// A listening socket of this core.
+pub enum Listener {
+    /// Of the operating system.
+    Real(real::Listener),
+    /// Simulated.
+    Sim(sim::Listener),
+}
+
+impl Listener {
+    /// The next connection: its two halves and the peer's address.
+    pub async fn accept(&self) -> io::Result<(StreamReader, StreamWriter, SocketAddr)> {
+        match self {
+            Self::Real(listener) => listener
+                .accept()
+                .await
+                .map(|(r, w, peer)| (StreamReader::Real(r), StreamWriter::Real(w), peer)),
+            Self::Sim(listener) => listener
+                .accept()
+                .await
+                .map(|(r, w, peer)| (StreamReader::Sim(r), StreamWriter::Sim(w), peer)),
+        }
+    }
+
+    /// The address it listens on, with the port the system chose when 0 was asked for.
+    pub fn local_address(&self) -> SocketAddr {
+        match self {
+            Self::Real(listener) => listener.local_address(),
+            Self::Sim(listener) => listener.local_address(),
+        }
+    }
+}
+
+/// The reading half of a connection.
+pub enum StreamReader {
+    /// Of the operating system.
+    Real(real::StreamReader),
+    /// Simulated.
+    Sim(sim::StreamReader),
+}
+
+impl StreamReader {
+    /// Reads some bytes into `buffer`; 0 when the peer will send no more.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Real(reader) => reader.read(buffer).await,
+            Self::Sim(reader) => reader.read(buffer).await,
+        }
+    }
+}
+
+/// The writing half of a connection. Dropping it sends the peer an orderly end.
+pub enum StreamWriter {
+    /// Of the operating system.
+    Real(real::StreamWriter),
+    /// Simulated.
+    Sim(sim::StreamWriter),
+}
+
+impl StreamWriter {
+    /// Sends all of `chunks`, in order. Bytes and small file slices are gathered into few sends;
+    /// large file slices leave by `sendfile`, after their cold pages were read through the ring.
+    ///
+    /// A file that is shorter than its slice is an `UnexpectedEof`: the stream is then unusable.
+    pub async fn send(&mut self, chunks: &[Chunk]) -> io::Result<()> {
+        match self {
+            Self::Real(writer) => writer.send(chunks).await,
+            Self::Sim(writer) => writer.send(chunks).await,
+        }
+    }
+
+    /// Ends both directions at once; a read or send that waits on either half ends.
+    pub fn shutdown(&self) {
+        match self {
+            Self::Real(writer) => writer.shutdown(),
+            Self::Sim(writer) => writer.shutdown(),
+        }
+    }
+}
