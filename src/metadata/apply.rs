@@ -9,7 +9,7 @@ use crate::metadata::image::{
 };
 use crate::metadata::record::{
     BrokerRegistrationChange, Config, FencingChange, LeaderChange, PartitionChange,
-    PartitionCreated, Record, RecoveryChange, Recovery, RegisterBroker, ShutdownChange,
+    PartitionCreated, Record, Recovery, RecoveryChange, RegisterBroker, ShutdownChange,
     TopicCreated,
 };
 
@@ -71,7 +71,10 @@ impl Image {
     pub fn apply(&mut self, record: &Record) -> Result<(), ApplyError> {
         match record {
             Record::RegisterBroker(record) => {
-                self.brokers.insert(record.broker, Arc::new(record.clone()));
+                let mut record = record.clone();
+                // Apache Kafka lists them in any order; equal images are to be equal.
+                record.features.sort_by(|a, b| a.name.cmp(&b.name));
+                self.brokers.insert(record.broker, Arc::new(record));
             }
             Record::UnregisterBroker(record) => {
                 self.brokers.remove(&record.broker);
@@ -80,7 +83,9 @@ impl Image {
             Record::PartitionCreated(record) => self.create_partition(record)?,
             Record::Config(record) => self.configure(record)?,
             Record::PartitionChange(record) => self.change_partition(record)?,
-            Record::FenceBroker(record) => self.broker_mut(record.broker, record.epoch)?.fenced = true,
+            Record::FenceBroker(record) => {
+                self.broker_mut(record.broker, record.epoch)?.fenced = true
+            }
             Record::UnfenceBroker(record) => {
                 self.broker_mut(record.broker, record.epoch)?.fenced = false;
             }
@@ -95,7 +100,9 @@ impl Image {
             Record::ProducerIds(record) => self.next_producer_id = record.next_producer_id,
             Record::BrokerRegistrationChange(record) => self.change_broker(record)?,
             Record::RegisterController(record) => {
-                self.controllers.insert(record.controller, Arc::new(record.clone()));
+                let mut record = record.clone();
+                record.features.sort_by(|a, b| a.name.cmp(&b.name));
+                self.controllers.insert(record.controller, Arc::new(record));
             }
             Record::ClearElr(record) => self.clear_elr(&record.topic_name)?,
             Record::NoOp(_) | Record::ZkMigrationState(_) => {}
@@ -148,7 +155,11 @@ impl Image {
         }
     }
 
-    fn broker_mut(&mut self, broker: NodeId, epoch: i64) -> Result<&mut RegisterBroker, ApplyError> {
+    fn broker_mut(
+        &mut self,
+        broker: NodeId,
+        epoch: i64,
+    ) -> Result<&mut RegisterBroker, ApplyError> {
         let found = self.brokers.get_mut(&broker).filter(|found| found.epoch == epoch);
         found.map(Arc::make_mut).ok_or(ApplyError::UnknownBroker { broker, epoch })
     }

@@ -52,8 +52,9 @@ impl Delta {
     fn topic_created(&mut self, topic: &Topic) {
         self.topics_created.insert(topic.id);
         let partitions = topic.partitions.keys();
-        self.partitions_changed
-            .extend(partitions.map(|partition| PartitionKey { topic: topic.id, partition: *partition }));
+        self.partitions_changed.extend(
+            partitions.map(|partition| PartitionKey { topic: topic.id, partition: *partition }),
+        );
     }
 
     fn topic_changed(&mut self, old: &Topic, new: &Topic) {

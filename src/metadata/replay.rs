@@ -53,7 +53,9 @@ impl Replay {
     fn apply(&mut self, record: &Record) -> Result<(), ApplyError> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "three records are special here")]
         match (record, &mut self.pending) {
-            (Record::BeginTransaction(_), pending @ None) => *pending = Some(self.published.clone()),
+            (Record::BeginTransaction(_), pending @ None) => {
+                *pending = Some(self.published.clone())
+            }
             (Record::EndTransaction(_), pending @ Some(_)) => {
                 self.published = pending.take().unwrap_or_default();
             }

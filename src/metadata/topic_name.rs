@@ -78,13 +78,14 @@ impl Image {
         }
         let folded = name.replace('.', "_");
         let other = self.topics().find(|topic| {
-            *topic.name != *name && topic.name.len() == name.len() && topic.name.replace('.', "_") == folded
+            *topic.name != *name
+                && topic.name.len() == name.len()
+                && topic.name.replace('.', "_") == folded
         });
         match other {
-            Some(other) => Err(NameError::Collision {
-                name: name.to_owned(),
-                other: other.name.to_string(),
-            }),
+            Some(other) => {
+                Err(NameError::Collision { name: name.to_owned(), other: other.name.to_string() })
+            }
             None => Ok(()),
         }
     }
