@@ -75,6 +75,13 @@ impl fmt::Display for BatchError {
 
 impl std::error::Error for BatchError {}
 
+impl BatchError {
+    /// Whether the bytes are as they were written, but a record in them can not be read.
+    pub fn is_unreadable_record(&self) -> bool {
+        matches!(self, Self::Record(_))
+    }
+}
+
 impl From<DecodeError> for BatchError {
     fn from(error: DecodeError) -> Self {
         Self::Record(error)
