@@ -102,15 +102,15 @@ impl Batch {
         self.base + self.record_count() as u64
     }
 
-    /// The batch's bytes.
-    pub fn encode(&self) -> Bytes {
+    /// The batch's bytes in a log of this `metadata.version` level.
+    pub fn encode(&self, level: i16) -> Bytes {
         let (attributes, pairs) = match &self.body {
             Body::Control(records) => {
                 let pairs = records.iter().map(ControlRecord::encode);
                 (CONTROL, pairs.map(|(key, value)| (Some(key), value)).collect::<Vec<_>>())
             }
             Body::Data(records) => {
-                let values = records.iter().map(|record| Bytes::from(record.encode()));
+                let values = records.iter().map(|record| Bytes::from(record.encode(level)));
                 (0, values.map(|value| (None, value)).collect())
             }
         };

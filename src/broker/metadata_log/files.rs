@@ -48,8 +48,9 @@ fn segment_name(base: Offset) -> String {
     format!("{:020}.log", base.get())
 }
 
-fn segment_base(name: &str) -> Option<Offset> {
-    let digits = name.strip_suffix(".log")?;
+/// The offset in the name of a file like `00000000000000000042<suffix>`.
+fn numbered(name: &str, suffix: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(suffix)?;
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok().and_then(Offset::from_wire)).flatten()
 }
@@ -62,7 +63,7 @@ impl LogFiles {
         let (mut segments, mut snapshots) = (Vec::new(), Vec::new());
         for entry in entries.iter().filter(|entry| !entry.is_directory) {
             let size_bytes = entry.size_bytes;
-            if let Some(base) = segment_base(&entry.name) {
+            if let Some(base) = numbered(&entry.name, ".log") {
                 segments.push(SegmentFile { base, size_bytes });
             } else if let Some(id) = SnapshotId::from_file_name(&entry.name) {
                 let timestamp = snapshot_timestamp(&disk, &path.join(&entry.name)).await?;
@@ -251,6 +252,20 @@ impl LogFiles {
             let file = self.path.join(id.to_string());
             self.disk.remove_file(&file).await.map_err(MetadataLogError::io(&file))?;
             self.snapshots.retain(|snapshot| snapshot.id != *id);
+        }
+        if what.segments.is_empty() { Ok(()) } else { self.delete_producer_snapshots().await }
+    }
+
+    /// Deletes the (empty) producer snapshots Apache Kafka left below the log's start.
+    async fn delete_producer_snapshots(&self) -> Result<(), MetadataLogError> {
+        let start = self.segments.first().map_or(Offset::ZERO, |segment| segment.base);
+        let entries = self.disk.list(&self.path).await.map_err(MetadataLogError::io(&self.path))?;
+        for entry in entries {
+            let offset = numbered(&entry.name, ".snapshot");
+            if offset.is_some_and(|offset| offset < start) {
+                let file = self.path.join(&entry.name);
+                self.disk.remove_file(&file).await.map_err(MetadataLogError::io(&file))?;
+            }
         }
         Ok(())
     }
