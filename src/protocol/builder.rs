@@ -291,3 +291,86 @@ fn encode_varint(value: i64) -> ([u8; 10], usize) {
     bytes[count] = raw as u8;
     (bytes, count + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::batch::{BatchView, TimestampType};
+    use crate::protocol::compression::decompress;
+    use crate::protocol::record::Records;
+
+    /// As `tests/fixtures/batches/Batches.java` wrote them with Apache Kafka's classes.
+    const BATCHES: [(Codec, &[u8]); 4] = [
+        (Codec::Gzip, include_bytes!("../../tests/fixtures/batches/gzip.bin")),
+        (Codec::Snappy, include_bytes!("../../tests/fixtures/batches/snappy.bin")),
+        (Codec::Lz4, include_bytes!("../../tests/fixtures/batches/lz4.bin")),
+        (Codec::Zstd, include_bytes!("../../tests/fixtures/batches/zstd.bin")),
+    ];
+
+    /// The batch of `Batches.java`, by this builder.
+    fn build_sample(codec: Codec) -> Bytes {
+        let producer = ProducerStamp { id: 4_000, epoch: 3, base_sequence: 70 };
+        let mut builder = BatchBuilder::new().compression(codec).producer(producer);
+        for i in 0..24 {
+            let key = format!("key-{i}");
+            let value = format!("value-{i};").repeat(400);
+            let number = i.to_string();
+            let headers = [
+                HeaderView { key: b"h", value: Some(number.as_bytes()) },
+                HeaderView { key: b"h", value: None },
+            ];
+            builder.append(&NewRecord {
+                timestamp: 1_700_000_000_000 + i * 10 + if i == 20 { 1_000_000 } else { 0 },
+                key: (i % 5 != 0).then_some(key.as_bytes()),
+                value: (i % 7 != 3).then_some(value.as_bytes()),
+                headers: &headers[..i as usize % 3],
+            });
+        }
+        builder.build().expect("builds")
+    }
+
+    #[test]
+    fn batches_hold_what_apache_kafkas_hold() {
+        let plain = build_sample(Codec::None);
+        let plain = BatchView::parse(&plain).expect("a batch");
+        for (codec, bytes) in BATCHES {
+            let ours = build_sample(codec);
+            let ours = BatchView::parse(&ours).expect("a batch");
+            let theirs = BatchView::parse(bytes).expect("a batch");
+            for batch in [ours, theirs] {
+                assert!(batch.is_intact(), "{codec:?}");
+                assert_eq!(batch.header.codec(), Ok(codec));
+                let payload = decompress(&batch, 1 << 20).expect("decompresses");
+                assert!(*payload == *plain.payload(), "{codec:?}");
+            }
+            let same = crate::protocol::batch::BatchHeader {
+                crc: theirs.header.crc,
+                batch_length: theirs.header.batch_length,
+                ..ours.header
+            };
+            assert_eq!(same, theirs.header, "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn thinned_batches_keep_their_offsets_and_append_time_their_records_times() {
+        let mut builder = BatchBuilder::new()
+            .base_offset(Offset::new(100))
+            .append_time(Timestamp::from_millis(77));
+        for (offset_delta, timestamp) in [(3, 9), (4, 7), (900, 8)] {
+            let record = NewRecord { timestamp, ..NewRecord::default() };
+            builder.append_at(offset_delta, &record);
+        }
+        let bytes = builder.build().expect("no codec");
+        let batch = BatchView::parse(&bytes).expect("a batch");
+        let header = batch.header;
+        assert_eq!((header.last_offset(), header.record_count), (1000, 3));
+        assert_eq!((header.base_timestamp, header.max_timestamp), (9, 77));
+        assert_eq!(header.timestamp_type(), TimestampType::LogAppend);
+        let places = Records::new(batch.payload(), 3).map(|record| {
+            let record = record.expect("a record");
+            (header.offset_of(&record), header.timestamp_of(&record), record.timestamp_delta)
+        });
+        assert_eq!(places.collect::<Vec<_>>(), [(103, 77, 0), (104, 77, -2), (1000, 77, -1)]);
+    }
+}

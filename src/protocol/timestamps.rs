@@ -113,3 +113,70 @@ fn located(offset: i64, timestamp: i64) -> Option<Located> {
     let timestamp = Timestamp::from_wire(timestamp)?;
     Some(Located { offset, timestamp })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::builder::{BatchBuilder, NewRecord};
+    use crate::protocol::compression::Codec;
+
+    const LIMIT: usize = 1 << 20;
+
+    fn batch(builder: BatchBuilder, timestamps: &[i64]) -> bytes::Bytes {
+        let mut builder = builder.base_offset(Offset::new(50));
+        for timestamp in timestamps {
+            builder.append(&NewRecord { timestamp: *timestamp, ..NewRecord::default() });
+        }
+        builder.build().expect("builds")
+    }
+
+    fn place(offset: u64, timestamp: i64) -> Option<Located> {
+        let timestamp = Timestamp::from_millis(timestamp);
+        Some(Located { offset: Offset::new(offset), timestamp })
+    }
+
+    #[test]
+    fn the_first_record_at_or_after_a_time_is_found_in_any_codec() {
+        let cases = [
+            ("before all", 0, 0, place(50, 10)),
+            ("exactly", 20, 0, place(51, 40)),
+            ("later ones may be earlier", 15, 52, place(53, 40)),
+            ("behind the log start only", 10, 51, place(51, 40)),
+            ("the largest", 40, 0, place(51, 40)),
+            ("after all", 41, 0, None),
+            ("log start behind the batch", 0, 54, None),
+        ];
+        for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            let bytes = batch(BatchBuilder::new().compression(codec), &[10, 40, 5, 40]);
+            let view = BatchView::parse(&bytes).expect("a batch");
+            for (name, target, from, expected) in cases {
+                let target = Timestamp::from_millis(target);
+                let found = first_at_or_after(&view, target, Offset::new(from), LIMIT);
+                assert_eq!(found, Ok(expected), "{codec:?}: {name}");
+            }
+            assert_eq!(max_timestamp_record(&view, LIMIT), Ok(place(51, 40)), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn with_append_time_every_record_has_the_batchs_time() {
+        let builder = BatchBuilder::new().append_time(Timestamp::from_millis(99));
+        let bytes = batch(builder, &[10, 40, 5]);
+        let view = BatchView::parse(&bytes).expect("a batch");
+        let find = |target, from| {
+            let target = Timestamp::from_millis(target);
+            first_at_or_after(&view, target, Offset::new(from), LIMIT)
+        };
+        assert_eq!(find(60, 0), Ok(place(50, 99)));
+        assert_eq!(find(60, 51), Ok(place(51, 99)));
+        assert_eq!(find(100, 0), Ok(None));
+        assert_eq!(max_timestamp_record(&view, LIMIT), Ok(place(50, 99)));
+    }
+
+    #[test]
+    fn batches_without_timestamps_have_no_latest_record() {
+        let bytes = batch(BatchBuilder::new(), &[-1, -1]);
+        let view = BatchView::parse(&bytes).expect("a batch");
+        assert_eq!(max_timestamp_record(&view, LIMIT), Ok(None));
+    }
+}
