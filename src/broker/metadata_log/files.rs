@@ -10,10 +10,11 @@ use bytes::{Bytes, BytesMut};
 use tracing::warn;
 
 use crate::base::{LeaderEpoch, Offset, Timestamp};
-use crate::kraft::batch::{Batch, BatchError, Body, encoded_length};
+use crate::kraft::batch::{Batch, BatchError, Body};
 use crate::kraft::clean::{Deletions, SegmentFile, SnapshotFile};
 use crate::kraft::control::ControlRecord;
 use crate::kraft::{Loaded, SnapshotId};
+use crate::protocol::batch::whole_batch_bytes;
 use crate::runtime::{Disk, File, OpenMode};
 
 use super::MetadataLogError;
@@ -126,9 +127,7 @@ impl LogFiles {
                     new_bytes += if loaded.end() > end { size_bytes } else { 0 };
                 }
                 Ok(None) => break false,
-                Err(error)
-                    if is_last && !error.is_unreadable_record() && reader.is_torn().await =>
-                {
+                Err(error) if is_last && !error.is_as_written() && reader.is_torn().await => {
                     warn!(file = %path.display(), position = reader.position, error = %error,
                         "the last append was not written whole: it is cut off");
                     break true;
@@ -408,7 +407,7 @@ impl Reader<'_> {
                 return false;
             }
         }
-        match encoded_length(&self.buffer) {
+        match whole_batch_bytes(&self.buffer) {
             Ok(length) => {
                 let rest = self.buffer.get(length..).unwrap_or_default();
                 Batch::decode(rest).is_err()
