@@ -59,8 +59,10 @@ fn numbered(name: &str, suffix: &str) -> Option<Offset> {
 impl LogFiles {
     /// Lists the directory, and removes what a crash left half made.
     pub(super) async fn open(disk: Disk, path: PathBuf) -> Result<Self, MetadataLogError> {
-        disk.create_directories(&path).await.map_err(MetadataLogError::io(&path))?;
-        let entries = disk.list(&path).await.map_err(MetadataLogError::io(&path))?;
+        let entries = match disk.list(&path).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            listed => listed.map_err(MetadataLogError::io(&path))?,
+        };
         let (mut segments, mut snapshots) = (Vec::new(), Vec::new());
         for entry in entries.iter().filter(|entry| !entry.is_directory) {
             let size_bytes = entry.size_bytes;
@@ -83,6 +85,8 @@ impl LogFiles {
     /// Reads the newest snapshot and all behind it; cuts off what a crash left of the last append.
     /// Also says how many bytes of the log lie behind the snapshot.
     pub(super) async fn load(&mut self) -> Result<(Loaded, u64), MetadataLogError> {
+        let path = &self.path;
+        self.disk.create_directories(path).await.map_err(MetadataLogError::io(path))?;
         let mut loaded = match self.snapshots.last() {
             Some(snapshot) => {
                 let file = self.path.join(snapshot.id.to_string());
