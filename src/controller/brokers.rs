@@ -132,8 +132,8 @@ fn partitions(image: &Image) -> impl Iterator<Item = (PartitionKey, &Partition)>
     })
 }
 
-/// The record that makes `node` the leader, if nobody leads and it has all that was committed: it is
-/// in sync, or eligible, or it was the last one that could have been.
+/// The record that makes `node` the leader, if nobody leads and it has all that was committed: it
+/// is in sync, or eligible, or it was the last one that could have been.
 fn elect(key: PartitionKey, partition: &Partition, node: NodeId) -> Option<Record> {
     let last_known =
         partition.isr.is_empty() && partition.elr.is_empty() && partition.last_known_elr == [node];

@@ -67,8 +67,8 @@ impl fmt::Display for StartError {
                 let nodes: Vec<String> = nodes.iter().map(NodeId::to_string).collect();
                 write!(
                     f,
-                    "the metadata log belongs to a quorum of the controllers [{}], not to this node \
-                     and directory alone: set node.id and log.dirs to those of that controller, or \
+                    "the metadata log belongs to a quorum of the controllers [{}], not to this \
+                     node and directory alone: set node.id and log.dirs to those of that controller, or \
                      use an empty directory",
                     nodes.join(", ")
                 )

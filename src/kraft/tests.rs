@@ -306,7 +306,7 @@ fn damaged_bytes_are_an_error_and_never_a_panic() {
     for cut in 0..length {
         assert_eq!(Batch::decode(&good[..cut]).err(), Some(BatchError::Truncated), "cut at {cut}");
     }
-    // Every byte of some batches changed, with a checksum that fits, so that it gets to the decoder.
+    // Bytes of some batches changed, with a checksum that fits, so that they reach the decoder.
     for bytes in [&good[..length], SNAPSHOTS[3].2, BOOTSTRAP] {
         let (_, length) = Batch::decode(bytes).expect("good");
         for at in 21..length {

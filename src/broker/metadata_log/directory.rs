@@ -110,7 +110,7 @@ async fn read_meta(disk: &Disk, path: &Path) -> Result<Option<MetaProperties>, M
             meta.map(Some).map_err(|error| MetadataLogError::damaged(&file, &error))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // Partitions without a meta.properties: it was lost, or the directory is something else.
+            // Without a meta.properties: it was lost, or the directory is something else.
             let entries = disk.list(path).await.map_err(MetadataLogError::io(path))?;
             let foreign = entries.iter().find(|entry| {
                 entry.is_directory && entry.name != "lost+found" && entry.name != METADATA_DIRECTORY

@@ -313,8 +313,8 @@ impl LogFiles {
         }
     }
 
-    /// Adds an epoch to `leader-epoch-checkpoint`. Lines that can not be read, or contradict the new
-    /// one, are dropped: Apache Kafka makes the file anew from the batches.
+    /// Adds an epoch to `leader-epoch-checkpoint`. Lines that can not be read, or contradict the
+    /// new one, are dropped: Apache Kafka makes the file anew from the batches.
     pub(super) async fn add_epoch(
         &self,
         epoch: LeaderEpoch,
