@@ -50,8 +50,8 @@ impl Api {
 }
 
 macro_rules! apis {
-    ($($(#[$doc:meta])* $name:ident = $key:literal, $min:literal..=$max:literal, flexible $flexible:literal
-        $(, advertised $advertised:literal)?;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $key:literal, $min:literal..=$max:literal,
+        flexible $flexible:literal $(, advertised $advertised:literal)?;)*) => {
         /// The APIs this broker serves, by Kafka's names.
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         #[repr(i16)]

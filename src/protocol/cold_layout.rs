@@ -341,3 +341,128 @@ const TOPICS_ANSWER: Layout = fields![
     ]),
     always(CURSOR),
 ];
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use kafka_protocol::messages as theirs;
+    use kafka_protocol::protocol::{Encodable, Request};
+
+    use super::*;
+    use crate::protocol::cold;
+    use crate::protocol::wire::{Malformed, Writer};
+
+    /// xorshift64: the same history for the same seed.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: u64) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 % bound) as usize
+        }
+    }
+
+    impl Layout {
+        /// Writes some value of this layout; single bytes are 0 or 1, for they may be booleans.
+        fn sample(self, writer: &mut Writer, version: Version, random: &mut Random) {
+            match self {
+                Self::Fixed(1) => writer.bool(random.below(2) == 1),
+                Self::Fixed(size_bytes) => {
+                    for _ in 0..size_bytes {
+                        writer.raw(&[1 + random.below(120) as u8]);
+                    }
+                }
+                Self::Text => {
+                    let text = ["a", "topic", "a longer text", ""][random.below(4)];
+                    writer.string(version.form, Some(text));
+                }
+                Self::List(element) => {
+                    let count = 1 + random.below(2);
+                    writer.length(version.form, Some(count));
+                    for _ in 0..count {
+                        element.sample(writer, version, random);
+                    }
+                }
+                Self::Fields(fields) => sample_fields(fields, writer, version, random),
+                Self::MaybeFields(fields) => {
+                    writer.i8(1);
+                    sample_fields(fields, writer, version, random);
+                }
+            }
+        }
+    }
+
+    fn sample_fields(fields: &[Field], writer: &mut Writer, version: Version, random: &mut Random) {
+        for field in fields.iter().filter(|field| field.is_plain_in(version)) {
+            field.layout.sample(writer, version, random);
+        }
+        if version.form == Form::Classic {
+            return;
+        }
+        // The tagged fields the crate knows, and one that nobody does.
+        let tagged: Vec<_> = fields.iter().filter_map(|field| Some((field.tag?, field))).collect();
+        writer.uvarint(tagged.len() as u32 + 1);
+        for (tag, field) in tagged {
+            writer.tag(tag, |inner| field.layout.sample(inner, version, random));
+        }
+        writer.tag(77, |inner| inner.raw(b"unknown"));
+    }
+
+    fn checks<T: Encodable>(
+        layout: Layout,
+        key: ApiKey,
+        read: impl Fn(i16, Bytes) -> Result<T, Malformed>,
+    ) {
+        let mut random = Random(0x9e37_79b9 + key.code() as u64);
+        for number in key.row().version_min..=key.row().version_max {
+            let version = key.row().version(number);
+            for round in 0..20 {
+                let name = format!("{key:?} v{number}, round {round}");
+                let mut writer = Writer::new();
+                layout.sample(&mut writer, version, &mut random);
+                let body = writer.into_bytes();
+                let value = read(number, body.clone()).expect(&name);
+                let again = cold::encode(number, &value).expect(&name);
+                assert_eq!(again, body, "{name}: the crate's layout is another");
+                for length in 0..body.len() {
+                    assert!(read(number, body.slice(..length)).is_err(), "{name}, cut at {length}");
+                }
+                for _ in 0..100 {
+                    let mut changed = body.to_vec();
+                    for _ in 0..=random.below(3) {
+                        let at = random.below(changed.len() as u64);
+                        let byte = random.below(256) as u8;
+                        changed[at] = [0, 0x7f, 0x80, 0xff, byte][random.below(5)];
+                    }
+                    let _ = read(number, changed.into());
+                }
+            }
+        }
+    }
+
+    fn agrees<T: Request>() {
+        let row = ROWS.iter().find(|row| row.key.code() == T::KEY).expect("has a layout");
+        checks(row.request, row.key, cold::decode::<T>);
+        checks(row.response, row.key, cold::decode_response::<T>);
+    }
+
+    #[test]
+    fn layouts_are_those_of_the_crate_in_every_version() {
+        agrees::<theirs::CreateTopicsRequest>();
+        agrees::<theirs::DeleteTopicsRequest>();
+        agrees::<theirs::DeleteRecordsRequest>();
+        agrees::<theirs::OffsetForLeaderEpochRequest>();
+        agrees::<theirs::DescribeConfigsRequest>();
+        agrees::<theirs::AlterConfigsRequest>();
+        agrees::<theirs::CreatePartitionsRequest>();
+        agrees::<theirs::ElectLeadersRequest>();
+        agrees::<theirs::IncrementalAlterConfigsRequest>();
+        agrees::<theirs::ListPartitionReassignmentsRequest>();
+        agrees::<theirs::DescribeClusterRequest>();
+        agrees::<theirs::DescribeProducersRequest>();
+        agrees::<theirs::DescribeTopicPartitionsRequest>();
+        assert_eq!(ROWS.len(), 13);
+    }
+}

@@ -80,7 +80,7 @@ error_codes! {
     NotEnoughReplicas = 19, Later,
         "Fewer replicas are in sync than `min.insync.replicas` asks for; nothing was written.";
     NotEnoughReplicasAfterAppend = 20, Later,
-        "The records were written, but to fewer in-sync replicas than `min.insync.replicas` asks for.";
+        "The records were written, but fewer replicas are in sync than `min.insync.replicas`.";
     InvalidRequiredAcks = 21, Never, "`acks` is none of 0, 1 and -1.";
     IllegalGeneration = 22, Never, "The generation is not the group's present one.";
     InconsistentGroupProtocol = 23, Never,

@@ -127,7 +127,8 @@ wire_struct! {
         pub current_leader: Option<CurrentLeader>, 12.., tag 1;
         /// The snapshot to fetch instead; only on the metadata log.
         pub snapshot_id: Option<SnapshotId>, 12.., tag 2;
-        /// Aborted transactions among the records; `None` unless reading committed.
+        /// Aborted transactions among the records; `None` unless reading committed. Apache Kafka
+        /// writes an empty list for partitions that are unknown or forbidden.
         pub aborted_transactions: Option<Vec<AbortedTransaction>>, 4..;
         /// The replica to read from instead (KIP-392).
         pub preferred_read_replica: Option<NodeId>, 11..;

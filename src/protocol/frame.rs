@@ -6,7 +6,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::protocol::api::{Api, ApiKey};
-use crate::protocol::wire::{Form, Malformed, Reader, Str, Writer};
+use crate::protocol::message::Message;
+use crate::protocol::wire::{Form, Malformed, Piece, Reader, Str, Writer};
 
 /// Bytes of the length before each frame.
 pub const LENGTH_BYTES: usize = 4;
@@ -110,6 +111,20 @@ impl RequestHeader {
         start_response(self.key, self.version, self.correlation_id)
     }
 
+    /// The whole frame of this request, length and all.
+    pub fn request<M: Message>(&self, body: &M) -> Bytes {
+        let mut writer = self.start();
+        body.encode_into(self.version, &mut writer);
+        finish(writer).into_bytes()
+    }
+
+    /// The whole frame of the answer, length and all, but for records that lie elsewhere.
+    pub fn response<M: Message>(&self, body: &M) -> Vec<Piece> {
+        let mut writer = self.start_response();
+        body.encode_into(self.version, &mut writer);
+        finish(writer).into_pieces()
+    }
+
     /// Takes the answer to this request, without its length, apart: its correlation id and body.
     pub fn parse_response(&self, frame: Bytes) -> Result<(i32, Bytes), Malformed> {
         let mut reader = Reader::new(frame, 0);
@@ -144,8 +159,7 @@ pub fn finish(mut writer: Writer) -> Writer {
 
 /// Splits the first whole frame off `buffer`, without its length; `None` when more must come.
 ///
-/// [`Malformed`] for a length that is negative or above `size_bytes_max`. For clients and tests: the
-/// broker's connection loop reads lengths itself.
+/// [`Malformed`] for a length that is negative or above `size_bytes_max`.
 pub fn split_frame(
     buffer: &mut BytesMut,
     size_bytes_max: usize,

@@ -26,7 +26,7 @@ wire_struct! {
         /// The id; -1 on errors.
         pub producer_id: i64, 0.., default -1;
         /// The epoch; -1 on errors.
-        pub producer_epoch: i16, 0..;
+        pub producer_epoch: i16, 0.., default -1;
     }
 }
 

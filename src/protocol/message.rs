@@ -1,6 +1,6 @@
 //! How messages are declared: once, as a table of fields with the versions they appear in.
 //!
-//! [`wire_struct!`] makes the struct, its defaults, and both directions of its codec out of the
+//! `wire_struct!` makes the struct, its defaults, and both directions of its codec out of the
 //! same table, so that reading and writing can not drift apart. [`Wire`] is what a field's type
 //! must be able to do; [`Message`] is a whole request or answer.
 //!
@@ -151,7 +151,7 @@ macro_rules! wire_struct {
     )*};
 }
 
-/// What [`wire_struct!`] does with one field; the arms differ for tagged fields.
+/// What `wire_struct!` does with one field; the arms differ for tagged fields.
 macro_rules! wire_field {
     (default $type:ty) => { <$type as Default>::default() };
     (default $type:ty, $default:expr) => { $default };
@@ -273,7 +273,11 @@ pub(in crate::protocol) use {message, tagged_struct, wire_field, wire_struct};
 
 /// Fields of fixed size: the type, how it is read, how it is written, its size in bytes.
 macro_rules! wire_fixed {
-    ($($type:ty: $size:literal, |$reader:ident| $read:expr, |$value:ident, $writer:ident| $write:expr;)*) => {$(
+    ($(
+        $type:ty: $size:literal,
+        |$reader:ident| $read:expr,
+        |$value:ident, $writer:ident| $write:expr;
+    )*) => {$(
         impl Wire for $type {
             fn read($reader: &mut Reader, _version: Version) -> Result<Self, Malformed> {
                 $read

@@ -533,3 +533,96 @@ impl Writer {
         self.raw(&inner);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader(bytes: &[u8]) -> Reader {
+        Reader::new(Bytes::copy_from_slice(bytes), 100)
+    }
+
+    #[test]
+    fn varints_read_back_and_have_the_bytes_of_the_protocol() {
+        let cases: [(i32, &[u8]); 7] = [
+            (0, &[0]),
+            (-1, &[1]),
+            (1, &[2]),
+            (63, &[126]),
+            (64, &[128, 1]),
+            (i32::MAX, &[254, 255, 255, 255, 15]),
+            (i32::MIN, &[255, 255, 255, 255, 15]),
+        ];
+        for (value, bytes) in cases {
+            let mut writer = Writer::new();
+            writer.varint(value);
+            writer.varlong(i64::from(value));
+            assert_eq!(writer.into_bytes(), [bytes, bytes].concat(), "{value}");
+            assert_eq!(reader(bytes).varint(), Ok(value));
+            assert_eq!(reader(bytes).varlong(), Ok(i64::from(value)));
+        }
+        for value in [i64::MIN, i64::MAX, -1 << 40, 1 << 62] {
+            let mut writer = Writer::new();
+            writer.varlong(value);
+            assert_eq!(reader(&writer.into_bytes()).varlong(), Ok(value));
+        }
+        assert!(reader(&[255; 5]).uvarint().is_err(), "five bytes that all say more follows");
+        assert!(reader(&[255; 10]).varlong().is_err(), "ten bytes that all say more follows");
+        assert!(reader(&[128]).uvarint().is_err(), "cut");
+    }
+
+    #[test]
+    fn lengths_tell_null_from_empty() {
+        for form in [Form::Classic, Form::Compact] {
+            let mut writer = Writer::new();
+            writer.string(form, None);
+            writer.string(form, Some(""));
+            writer.string(form, Some("abc"));
+            writer.nullable_bytes(form, None);
+            writer.nullable_bytes(form, Some(b""));
+            let mut reader = Reader::new(writer.into_bytes(), 0);
+            assert_eq!(reader.nullable_string(form), Ok(None));
+            assert_eq!(reader.string(form).as_deref(), Ok(""));
+            assert_eq!(reader.string(form).as_deref(), Ok("abc"));
+            assert_eq!(reader.nullable_bytes(form), Ok(None));
+            assert_eq!(reader.nullable_bytes(form), Ok(Some(Bytes::new())));
+            assert_eq!(reader.remaining(), 0, "{form:?}");
+        }
+    }
+
+    #[test]
+    fn counts_are_held_against_the_bytes_and_the_limit() {
+        let cases: [(&str, &[u8], usize, Option<usize>); 5] = [
+            ("fits", &[0, 0, 0, 2, 1, 1, 1, 1], 2, Some(2)),
+            ("one byte short", &[0, 0, 0, 2, 1, 1, 1], 2, None),
+            ("huge", &[127, 255, 255, 255, 1], 1, None),
+            ("negative", &[128, 0, 0, 0, 1], 1, None),
+            ("elements of no size count as one byte", &[0, 0, 0, 2, 1], 0, None),
+        ];
+        for (name, bytes, element_bytes_min, expected) in cases {
+            let count = reader(bytes).count(Form::Classic, element_bytes_min);
+            assert_eq!(count.ok().flatten(), expected, "{name}");
+        }
+        let mut twice = Reader::new(Bytes::from_static(&[3, 0, 0, 3, 0, 0]), 3);
+        assert_eq!(twice.nullable_array(Form::Compact, 1, Reader::i8), Ok(Some(vec![0, 0])));
+        assert!(twice.nullable_array(Form::Compact, 1, Reader::i8).is_err(), "3 of them at most");
+    }
+
+    #[test]
+    fn a_tagged_field_can_not_read_behind_its_size() {
+        let bytes = [1, 0, 2, 9, 9, 7];
+        let mut outer = reader(&bytes);
+        assert!(outer.tags(|_, inner| inner.i32().map(drop)).is_err());
+        let mut outer = reader(&bytes);
+        assert_eq!(outer.tags(|_, inner| inner.i8().map(drop)), Ok(()));
+        assert_eq!(outer.i8(), Ok(7), "what the field left over is passed over");
+    }
+
+    #[test]
+    fn long_classic_strings_end_at_a_character() {
+        let mut writer = Writer::new();
+        writer.string(Form::Classic, Some(&"\u{e9}".repeat(20_000)));
+        let read = reader(&writer.into_bytes()).string(Form::Classic).expect("is UTF-8");
+        assert_eq!((read.len(), read.chars().all(|c| c == '\u{e9}')), (32_766, true));
+    }
+}
