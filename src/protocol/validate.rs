@@ -17,15 +17,15 @@
 //!   decompressed to check its records: header and checksum are trusted, the largest timestamp
 //!   included. It is decompressed when the topic is compacted (keys), when
 //!   `message.timestamp.before.max.ms` is set, and when the header itself gives rise to doubt.
-//! - Uncompressed records whose offset deltas are not 0, 1, 2, ... are renumbered, as Kafka does with
-//!   compressed ones; Kafka stores them as they are.
+//! - Uncompressed records whose offset deltas are not 0, 1, 2, ... are renumbered, as Kafka does
+//!   with compressed ones; Kafka stores them as they are.
 //! - Bytes that do not begin like a batch are refused for their partition; Kafka then refuses all
 //!   partitions of the request.
 //! - At most [`RECORD_ERROR_COUNT_MAX`] refused records are listed, and a batch that unpacks to
 //!   more than [`DECOMPRESSED_BYTES_MAX`] is refused.
 //!
-//! Invariant: the ordinary batch, uncompressed and with the producer's timestamps, is walked once and
-//! passed on as it came: nothing is copied or allocated.
+//! Invariant: the ordinary batch, uncompressed and with the producer's timestamps, is walked once
+//! and passed on as it came: nothing is copied or allocated.
 
 use std::borrow::Cow;
 
@@ -173,8 +173,8 @@ pub fn claims_transaction(records: &[u8]) -> bool {
 
 /// Checks the records of one partition of a Produce request; see the module's header.
 ///
-/// Null records are the same as none. Bytes behind the batch that are no whole batch are dropped, as
-/// Kafka does.
+/// Null records are the same as none. Bytes behind the batch that are no whole batch are dropped,
+/// as Kafka does.
 pub fn producer_batches(
     records: &Bytes,
     rules: &Rules,
