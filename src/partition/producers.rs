@@ -6,10 +6,10 @@
 //! scanned header    -> replay -> the same at start, from a snapshot's offset on
 //! ```
 //!
-//! Sequences of one epoch count up without gaps, from `i32::MAX` on to 0. A batch that repeats one of
-//! the last five is a resend; its answer is that of the first time. A producer nobody remembers may
-//! begin anywhere: it may have been forgotten. Source: `ProducerStateManager`, `ProducerAppendInfo`,
-//! `ProducerStateEntry`, KIP-98.
+//! Sequences of one epoch count up without gaps, from `i32::MAX` on to 0. A batch that repeats one
+//! of the last five is a resend; its answer is that of the first time. A producer nobody remembers
+//! may begin anywhere: it may have been forgotten. Source: `ProducerStateManager`,
+//! `ProducerAppendInfo`, `ProducerStateEntry`, KIP-98.
 //!
 //! Pure. Invariants: at most [`PRODUCER_COUNT_MAX`] producers without an open transaction are
 //! remembered; every open transaction belongs to a remembered producer.

@@ -1,7 +1,7 @@
 //! The bytes of a producer snapshot file, `<offset>.snapshot`.
 //!
-//! It holds the producers' state before that offset, so that a start need not scan the log below it.
-//! Big-endian:
+//! It holds the producers' state before that offset, so that a start need not scan the log below
+//! it. Big-endian:
 //!
 //! | bytes | field     | meaning                                |
 //! |-------|-----------|----------------------------------------|

@@ -17,13 +17,15 @@
 //!   decompressed to check its records: header and checksum are trusted, the largest timestamp
 //!   included. It is decompressed when the topic is compacted (keys), when
 //!   `message.timestamp.before.max.ms` is set, and when the header itself gives rise to doubt.
-//! - Uncompressed records whose offset deltas are not 0, 1, 2, ... are renumbered, as Kafka does with
-//!   compressed ones; Kafka stores them as they are.
+//! - Uncompressed records whose offset deltas are not 0, 1, 2, ... are renumbered, as Kafka does
+//!   with compressed ones; Kafka stores them as they are.
+//! - Bytes that do not begin like a batch are refused for their partition; Kafka then refuses all
+//!   partitions of the request.
 //! - At most [`RECORD_ERROR_COUNT_MAX`] refused records are listed, and a batch that unpacks to
 //!   more than [`DECOMPRESSED_BYTES_MAX`] is refused.
 //!
-//! Invariant: the ordinary batch, uncompressed and with the producer's timestamps, is walked once and
-//! passed on as it came: nothing is copied or allocated.
+//! Invariant: the ordinary batch, uncompressed and with the producer's timestamps, is walked once
+//! and passed on as it came: nothing is copied or allocated.
 
 use std::borrow::Cow;
 
@@ -132,7 +134,8 @@ pub struct RefusedRecord {
 pub struct Refused {
     /// Why.
     pub reason: Reason,
-    /// The sentence for the client; as in Kafka only when records are named.
+    /// The sentence for the client; as in Kafka only when records are named, or when the bytes do
+    /// not even begin like a batch.
     pub message: Option<String>,
     /// The records that are at fault, if it is single ones.
     pub record_errors: Vec<RefusedRecord>,
@@ -170,8 +173,8 @@ pub fn claims_transaction(records: &[u8]) -> bool {
 
 /// Checks the records of one partition of a Produce request; see the module's header.
 ///
-/// Null records are the same as none. Bytes behind the batch that are no whole batch are dropped, as
-/// Kafka does.
+/// Null records are the same as none. Bytes behind the batch that are no whole batch are dropped,
+/// as Kafka does.
 pub fn producer_batches(
     records: &Bytes,
     rules: &Rules,
@@ -220,10 +223,21 @@ pub fn producer_batches(
 
 /// The size of the one batch that `records` begins with.
 fn only_batch(records: &[u8], produce_version: i16) -> Result<usize, Refused> {
-    let size_bytes = match next_batch(records)? {
-        Some(size_bytes) => size_bytes,
-        None => return Err(Refused::early(Reason::InvalidRecord)),
+    let size_bytes = match next_batch(records) {
+        Ok(Some(size_bytes)) => size_bytes,
+        Ok(None) => return Err(Refused::early(Reason::InvalidRecord)),
+        Err(error) => {
+            let message = Some(error.to_string());
+            return Err(Refused { message, ..Refused::early(Reason::Corrupt) });
+        }
     };
+    if size_bytes > i32::MAX as usize {
+        // More than a Java buffer holds: Apache Kafka fails on it.
+        return Err(Refused::early(Reason::Unreadable));
+    }
+    if size_bytes > records.len() {
+        return Err(Refused::early(Reason::InvalidRecord));
+    }
     // The smallest batch reaches behind magic and attributes: `BATCH_LENGTH_MIN`.
     let (magic, attributes) = (records[16], records[22]);
     if magic as i8 != MAGIC {
@@ -232,20 +246,22 @@ fn only_batch(records: &[u8], produce_version: i16) -> Result<usize, Refused> {
     if produce_version < ZSTD_VERSION_MIN && attributes & 0x07 == Codec::Zstd as u8 {
         return Err(Refused::early(Reason::UnsupportedCompression));
     }
-    match next_batch(&records[size_bytes..])? {
-        Some(_) => Err(Refused::early(Reason::InvalidRecord)),
-        None => Ok(size_bytes),
+    let behind = &records[size_bytes..];
+    match next_batch(behind) {
+        Ok(Some(size_bytes)) if size_bytes <= behind.len() => {
+            Err(Refused::early(Reason::InvalidRecord))
+        }
+        Ok(_) => Ok(size_bytes),
+        Err(_) => Err(Refused::early(Reason::Corrupt)),
     }
 }
 
-/// The size of the whole batch that begins `bytes`; `None` when there is none.
-fn next_batch(bytes: &[u8]) -> Result<Option<usize>, Refused> {
+/// The size of the batch that begins `bytes`, whole or not; `None` when not even that is there.
+fn next_batch(bytes: &[u8]) -> Result<Option<usize>, BatchError> {
     match whole_batch_bytes(bytes) {
-        Ok(size_bytes) if size_bytes <= bytes.len() => Ok(Some(size_bytes)),
-        Ok(_) | Err(BatchError::Truncated) => Ok(None),
-        Err(BatchError::Length { .. } | BatchError::Magic { .. }) => {
-            Err(Refused::early(Reason::Corrupt))
-        }
+        Ok(size_bytes) => Ok(Some(size_bytes)),
+        Err(BatchError::Truncated) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -568,7 +584,7 @@ mod tests {
         };
         let small = |size: usize| Rules { batch_bytes_max: size as u32, ..RULES };
         let segment = |size: usize| Rules { segment_bytes_max: size as u32, ..RULES };
-        let cases: [(&str, Bytes, Rules, Option<Reason>); 23] = [
+        let cases: [(&str, Bytes, Rules, Option<Reason>); 24] = [
             ("nothing", Bytes::new(), RULES, Some(InvalidRecord)),
             ("cut off", good.slice(..good.len() - 1), RULES, Some(InvalidRecord)),
             ("a few bytes", good.slice(..16), RULES, Some(InvalidRecord)),
@@ -583,7 +599,8 @@ mod tests {
             ("length too small", length(49), RULES, Some(Corrupt)),
             ("no room for a header", short, RULES, Some(Corrupt)),
             ("length too large", length(1 << 20), RULES, Some(InvalidRecord)),
-            ("huge length", length(i32::MAX), RULES, Some(InvalidRecord)),
+            ("huge length", length(i32::MAX - 12), RULES, Some(InvalidRecord)),
+            ("length above Java's", length(i32::MAX), RULES, Some(Unreadable)),
             ("a flipped bit", damaged.clone(), RULES, Some(Corrupt)),
             ("base offset 1", put(&good, 7, &[1]), RULES, Some(InvalidRecord)),
             ("as large as it may be", good.clone(), small(good.len()), None),
@@ -596,7 +613,7 @@ mod tests {
         for (name, bytes, rules, expected) in cases {
             let refused = outcome(&bytes, &rules).err();
             assert_eq!(refused.as_ref().map(|refused| refused.reason), expected, "{name}");
-            assert!(refused.is_none_or(|r| r.message.is_none() && r.record_errors.is_empty()));
+            assert!(refused.is_none_or(|refused| refused.record_errors.is_empty()), "{name}");
         }
     }
 
