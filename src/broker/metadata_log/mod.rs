@@ -8,6 +8,8 @@
 
 mod directory;
 mod files;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;
