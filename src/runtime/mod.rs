@@ -134,6 +134,14 @@ impl Runtime {
         }
     }
 
+    /// Asks the process to end, as SIGTERM does.
+    pub fn end_process(&self) {
+        match self {
+            Self::Real(core) => core.end_process(),
+            Self::Sim(core) => core.end_process(),
+        }
+    }
+
     /// The file systems of this machine.
     pub fn disk(&self) -> Disk {
         match self {
