@@ -11,6 +11,7 @@ pub mod file;
 pub mod lane;
 pub mod local;
 pub mod net;
+pub mod process;
 pub mod real;
 pub mod sim;
 
