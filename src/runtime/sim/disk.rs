@@ -36,8 +36,11 @@ pub(super) struct FileSystem {
     pub(super) volume: Arc<Volume>,
     pub(super) faults: Cell<Faults>,
     /// The locks that were taken, by process, so that they go with it.
-    locks: RefCell<BTreeMap<ProcessId, Vec<(Arc<Inode>, u64)>>>,
+    locks: RefCell<BTreeMap<ProcessId, Vec<Held>>>,
 }
+
+/// A lock that was taken: the file, and the number of the taking.
+type Held = (Arc<Inode>, u64);
 
 impl FileSystem {
     pub(super) fn new() -> Self {
