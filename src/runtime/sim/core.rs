@@ -87,6 +87,11 @@ impl Core {
         }
     }
 
+    /// See [`Runtime::end_process`].
+    pub fn end_process(&self) {
+        self.0.process.tell_to_end();
+    }
+
     /// See [`Runtime::disk`].
     pub fn disk(&self) -> Disk {
         let files = self.0.process.machine.files.clone();

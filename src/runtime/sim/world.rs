@@ -63,6 +63,14 @@ pub(super) struct Process {
     cores_running: Cell<u16>,
 }
 
+impl Process {
+    /// Makes `terminated` resolve on every core.
+    pub(super) fn tell_to_end(&self) {
+        self.told_to_end.set(true);
+        self.told.notify();
+    }
+}
+
 /// What the cores' handles share.
 pub(super) struct Inner {
     pub(super) executor: Executor,
@@ -230,9 +238,7 @@ impl World {
 
     /// Asks a process to end, as SIGTERM does: its `terminated()` resolves.
     pub fn terminate(&self, process: ProcessId) {
-        let process = self.process(process);
-        process.told_to_end.set(true);
-        process.told.notify();
+        self.process(process).tell_to_end();
     }
 
     /// Whether a process has ended, in whatever way.
