@@ -361,12 +361,12 @@ impl File {
         inode.set_length(length)
     }
 
-    /// See [`File`](crate::runtime::File::preallocate). A file that is longer keeps its length.
+    /// See [`File`](crate::runtime::File::preallocate).
     pub async fn preallocate(&self, length: u64) -> io::Result<()> {
         let OpenFile { disk, inode, .. } = self.writable()?;
         disk.turn().await;
         disk.clock.record(&[inode.number, length]);
-        inode.set_length(length.max(inode.length()))
+        inode.set_length(length)
     }
 
     /// See [`File`](crate::runtime::File::lease).
