@@ -457,7 +457,7 @@ mod tests {
         let holder =
             world.start_process(machine, "holder", 1, |runtime, _: Lanes<()>| async move {
                 let lock = runtime.disk().lock(Path::new("/lock")).await.expect("free");
-                // Leaked on purpose: a killed process runs no destructors that others could rely on.
+                // Leaked on purpose: nobody may rely on a killed process to run destructors.
                 std::mem::forget(lock);
                 runtime.sleep(Duration::MAX).await;
             });
