@@ -134,6 +134,14 @@ impl Runtime {
         }
     }
 
+    /// What this core has sent, written and handed to other cores so far; all zero in a simulation.
+    pub fn counters(&self) -> real::Counters {
+        match self {
+            Self::Real(core) => core.counters(),
+            Self::Sim(_) => real::Counters::default(),
+        }
+    }
+
     /// The file systems of this machine.
     pub fn disk(&self) -> Disk {
         match self {
