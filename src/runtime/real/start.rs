@@ -139,9 +139,11 @@ pub(super) fn locked_memory_needed(core_count: usize) -> u64 {
 
 /// Runs `main` on every core, each on a thread pinned to its CPU, until all have returned.
 ///
-/// SIGTERM and SIGINT resolve [`Runtime::terminated`]; a second SIGINT ends the process. A core that dies of a panic ends the process with
-/// status 70: what it owned can not be served by the others. One call a process: the executors'
-/// event descriptors stay open until its end (trap 8).
+/// SIGTERM and SIGINT resolve [`Runtime::terminated`]; a second SIGINT ends the process. A core
+/// that dies of a panic ends the process with status 70: what it owned can not be served by the
+/// others. A core's tasks end with its main function, its last messages are still delivered.
+///
+/// One call a process: the executors' event descriptors stay open until its end (trap 8).
 pub fn run<T, M, F>(options: Options, main: M) -> Result<(), StartError>
 where
     T: Send + 'static,
