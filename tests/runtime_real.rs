@@ -19,9 +19,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use corelog::base::ShardId;
 use corelog::runtime::local::oneshot;
-use corelog::runtime::real::{self, AppendPath, MachineReport, Options};
+use corelog::runtime::real::{self, AppendPath, Lanes, MachineReport, Options};
 use corelog::runtime::{
-    Chunk, Disk, FileLease, FileSlice, Full, Lanes, OpenMode, Runtime, StreamReader, StreamWriter,
+    Chunk, Disk, FileLease, FileSlice, Full, OpenMode, Runtime, StreamReader, StreamWriter,
 };
 
 /// So many cores, on the CPUs there are.

@@ -14,11 +14,11 @@ use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use tracing::{error, warn};
 
 use crate::base::ShardId;
-use crate::runtime::{Lanes, Runtime};
+use crate::runtime::Runtime;
 
 use super::core::{Core, panic_text};
 use super::disk::AppendPath;
-use super::lanes::{self, Ends, make_ends};
+use super::lanes::{Ends, Lanes, make_ends};
 use super::sys::{self, EndSignals, Resource, SignalWait};
 use super::watchdog::{self, Pulse, Wakers};
 
@@ -54,6 +54,9 @@ const CORE_DIED: i32 = 70;
 pub struct Options {
     /// The CPUs to use, one core of the process on each; those the process may run on when empty.
     pub cores: Vec<usize>,
+    /// How many cores to run, where `cores` names none: as many as there are CPUs when `None`.
+    /// More than there are CPUs share them.
+    pub core_count: Option<usize>,
     /// Most messages that wait to leave one core for another.
     pub lane_capacity: usize,
     /// How files are appended to; probed on each file system when `None`.
@@ -68,6 +71,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cores: Vec::new(),
+            core_count: None,
             lane_capacity: 4096,
             append_path: None,
             send_buffer_bytes: None,
@@ -208,7 +212,9 @@ where
 
 fn with_cores(mut options: Options) -> Result<Options, StartError> {
     if options.cores.is_empty() {
-        options.cores = sys::allowed_cpus().map_err(StartError::Other)?;
+        let cpus = sys::allowed_cpus().map_err(StartError::Other)?;
+        let count = options.core_count.unwrap_or(cpus.len());
+        options.cores = cpus.iter().copied().cycle().take(count).collect();
     }
     if options.cores.is_empty() || options.cores.len() > usize::from(u16::MAX) {
         return Err(StartError::Other(io::ErrorKind::InvalidInput.into()));
@@ -328,9 +334,9 @@ impl Seed {
         let capacity = self.options.lane_capacity;
         executor.run(async move {
             let core = self.parts.core(self.index, core_count, self.options);
-            let lanes = lanes::Lanes::start(&core, ends, capacity);
+            let lanes = Lanes::start(&core, ends, capacity);
             let runtime = Runtime::Real(core);
-            main(runtime.clone(), Lanes::Real(lanes.clone())).await;
+            main(runtime.clone(), lanes.clone()).await;
             // What main has sent last shall arrive, unless the receiver does not receive.
             runtime.timeout(FLUSH_MAX, lanes.flushed()).await;
         });
