@@ -14,8 +14,11 @@
 
 pub mod api;
 pub mod api_versions;
+pub mod batch;
+pub mod builder;
 pub mod cold;
 mod cold_layout;
+pub mod compression;
 pub mod describe_log_dirs;
 pub mod error;
 pub mod fetch;
@@ -25,6 +28,8 @@ pub mod list_offsets;
 pub mod message;
 pub mod metadata;
 pub mod produce;
+pub mod record;
+pub mod timestamps;
 pub mod wire;
 
 pub use api::ApiKey;
