@@ -1,0 +1,345 @@
+//! The offset index and the time index of a segment.
+//!
+//! New entries gather in memory and reach the file a block at a time; the youngest ones stay in
+//! memory, where nearly all lookups end. The file is opened only for a write or a lookup of an old
+//! entry. Byte order is big-endian.
+//!
+//! | offset index | 0..4 | a batch's last offset minus the segment's base  |
+//! |              | 4..8 | where that batch begins in the segment, bytes    |
+//! | time index   | 0..8 | the largest timestamp so far, milliseconds       |
+//! |              | 8..12| the last offset of its batch, minus the base     |
+//!
+//! Source: Kafka's `OffsetIndex`, `TimeIndex`, `AbstractIndex`.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::base::Offset;
+use crate::log::home::Home;
+use crate::runtime::OpenMode;
+
+/// Entries that gather before they are written: 2 KiB of an offset index, 1 MiB of the log.
+const BLOCK_COUNT: usize = 256;
+
+/// Bytes of a file that are searched in memory instead of entry by entry.
+const SEARCH_BYTES: usize = 4 << 10;
+
+/// An entry of an index: a key that grows, and what it leads to.
+pub(super) trait Entry: Copy {
+    /// Bytes of an entry in the file.
+    const BYTES: usize;
+    /// Entries kept free at the end of a full index: the time index gets one more at the roll.
+    const RESERVED_COUNT: usize;
+    /// The file's ending.
+    const ENDING: &'static str;
+    /// Appends the entry's bytes.
+    fn write(self, to: &mut Vec<u8>);
+    /// Reads an entry from its bytes; `None` when they are cut off.
+    fn read(from: &[u8]) -> Option<Self>;
+    /// The key that entries are sorted by.
+    fn key(self) -> i64;
+    /// The offset it holds, minus the segment's base.
+    fn relative(self) -> u32;
+    /// Whether it is the zeros of room that Kafka reserves behind the entries.
+    fn is_blank(self) -> bool;
+}
+
+/// An entry of the offset index.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct OffsetEntry {
+    /// The last offset of the batch minus the segment's base.
+    pub(super) relative: u32,
+    /// Where the batch begins.
+    pub(super) position: u32,
+}
+
+/// An entry of the time index.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct TimeEntry {
+    /// The largest timestamp up to here.
+    pub(super) timestamp: i64,
+    /// The last offset of the batch it came with, minus the segment's base.
+    pub(super) relative: u32,
+}
+
+impl Entry for OffsetEntry {
+    const BYTES: usize = 8;
+    const RESERVED_COUNT: usize = 0;
+    const ENDING: &'static str = "index";
+
+    fn write(self, to: &mut Vec<u8>) {
+        to.extend_from_slice(&self.relative.to_be_bytes());
+        to.extend_from_slice(&self.position.to_be_bytes());
+    }
+
+    fn read(from: &[u8]) -> Option<Self> {
+        let (relative, rest) = from.split_first_chunk()?;
+        let position = rest.first_chunk()?;
+        Some(Self {
+            relative: u32::from_be_bytes(*relative),
+            position: u32::from_be_bytes(*position),
+        })
+    }
+
+    fn key(self) -> i64 {
+        i64::from(self.relative)
+    }
+
+    fn relative(self) -> u32 {
+        self.relative
+    }
+
+    /// A segment's first batch never has an entry, so no real one leads to position 0.
+    fn is_blank(self) -> bool {
+        self.position == 0
+    }
+}
+
+impl Entry for TimeEntry {
+    const BYTES: usize = 12;
+    const RESERVED_COUNT: usize = 1;
+    const ENDING: &'static str = "timeindex";
+
+    fn write(self, to: &mut Vec<u8>) {
+        to.extend_from_slice(&self.timestamp.to_be_bytes());
+        to.extend_from_slice(&self.relative.to_be_bytes());
+    }
+
+    fn read(from: &[u8]) -> Option<Self> {
+        let (timestamp, rest) = from.split_first_chunk()?;
+        let relative = rest.first_chunk()?;
+        Some(Self {
+            timestamp: i64::from_be_bytes(*timestamp),
+            relative: u32::from_be_bytes(*relative),
+        })
+    }
+
+    fn key(self) -> i64 {
+        self.timestamp
+    }
+
+    fn relative(self) -> u32 {
+        self.relative
+    }
+
+    fn is_blank(self) -> bool {
+        self.timestamp == 0 && self.relative == 0
+    }
+}
+
+/// One index of one segment.
+///
+/// Invariant: `tail` holds the entries from `tail_begin` on; those below `written_count` are in the
+/// file; `tail_begin <= written_count <= count()`.
+pub(super) struct Index<E: Entry> {
+    home: Rc<Home>,
+    base: Offset,
+    written_count: Cell<usize>,
+    tail_begin: Cell<usize>,
+    tail: RefCell<Vec<E>>,
+    /// The last entry; `None` inside when it was not read yet.
+    last: Cell<Option<Option<E>>>,
+    /// Whether the file changed since its last sync.
+    unsynced: Cell<bool>,
+}
+
+impl<E: Entry> Index<E> {
+    /// The index of a segment whose file has `count` entries; nothing is read or written.
+    pub(super) fn existing(home: &Rc<Home>, base: Offset, count: usize) -> Self {
+        Self {
+            home: home.clone(),
+            base,
+            written_count: Cell::new(count),
+            tail_begin: Cell::new(count),
+            tail: RefCell::default(),
+            last: Cell::new(if count == 0 { Some(None) } else { None }),
+            unsynced: Cell::new(false),
+        }
+    }
+
+
+    /// Drops all entries. The file becomes a new, empty one.
+    pub(super) async fn recreate(&self) -> io::Result<()> {
+        self.home.remove(self.base, E::ENDING).await?;
+        self.home.open(self.base, E::ENDING, OpenMode::Create).await?;
+        self.written_count.set(0);
+        self.tail_begin.set(0);
+        self.tail.borrow_mut().clear();
+        self.last.set(Some(None));
+        self.unsynced.set(true);
+        Ok(())
+    }
+
+    /// How many entries there are.
+    pub(super) fn count(&self) -> usize {
+        self.tail_begin.get() + self.tail.borrow().len()
+    }
+
+    /// Whether the index has no room for `more_count` entries and one further.
+    pub(super) fn is_full(&self, bytes_max: u32, more_count: usize) -> bool {
+        let count_max = (bytes_max as usize / E::BYTES).saturating_sub(E::RESERVED_COUNT);
+        self.count() + more_count >= count_max
+    }
+
+    /// The last entry, read from the file when that is needed.
+    pub(super) async fn last(&self) -> io::Result<Option<E>> {
+        if let Some(known) = self.last.get() {
+            return Ok(known);
+        }
+        let last = self.entry(self.written_count.get() - 1).await?;
+        // An append may have come first.
+        if self.last.get().is_none() {
+            self.last.set(Some(last));
+        }
+        Ok(self.last.get().flatten())
+    }
+
+    /// The last entry, if [`last`](Self::last) or an append made it known.
+    pub(super) fn known_last(&self) -> Option<E> {
+        self.last.get().flatten()
+    }
+
+    /// Reads one entry of the file.
+    pub(super) async fn entry(&self, at: usize) -> io::Result<Option<E>> {
+        let file = self.home.open(self.base, E::ENDING, OpenMode::Read).await?;
+        let bytes = file.read_at((at * E::BYTES) as u64, E::BYTES).await?;
+        Ok(E::read(&bytes))
+    }
+
+    /// Appends an entry; its key is larger than all before.
+    pub(super) fn append(&self, entry: E) {
+        debug_assert!(self.known_last().is_none_or(|last| last.key() < entry.key()));
+        self.tail.borrow_mut().push(entry);
+        self.last.set(Some(Some(entry)));
+    }
+
+    /// Whether enough entries gathered for a write.
+    pub(super) fn wants_write(&self) -> bool {
+        self.count() - self.written_count.get() >= BLOCK_COUNT
+    }
+
+    /// Writes what gathered. May run twice at a time: both write the same bytes.
+    pub(super) async fn write(&self) -> io::Result<()> {
+        let (begin, end) = (self.written_count.get(), self.count());
+        if begin == end {
+            return Ok(());
+        }
+        let mut bytes = Vec::with_capacity((end - begin) * E::BYTES);
+        for entry in &self.tail.borrow()[begin - self.tail_begin.get()..] {
+            entry.write(&mut bytes);
+        }
+        let file = self.home.open(self.base, E::ENDING, OpenMode::Create).await?;
+        file.write_at((begin * E::BYTES) as u64, &[Bytes::from(bytes)]).await?;
+        self.unsynced.set(true);
+        self.written_count.set(self.written_count.get().max(end));
+        let mut tail = self.tail.borrow_mut();
+        if tail.len() > 2 * BLOCK_COUNT {
+            let keep_from = self.written_count.get().saturating_sub(BLOCK_COUNT);
+            let dropped = keep_from.saturating_sub(self.tail_begin.get());
+            tail.drain(..dropped);
+            self.tail_begin.set(self.tail_begin.get() + dropped);
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was written; what gathers stays in memory.
+    pub(super) async fn sync(&self) -> io::Result<()> {
+        if !self.unsynced.replace(false) {
+            return Ok(());
+        }
+        let synced = async {
+            let file = self.home.open(self.base, E::ENDING, OpenMode::Write).await?;
+            file.sync().await
+        };
+        synced.await.inspect_err(|_| self.unsynced.set(true))
+    }
+
+    /// Gives back what memory it can: the segment takes no more entries.
+    pub(super) fn release(&self) {
+        if self.written_count.get() == self.count() {
+            self.tail_begin.set(self.written_count.get());
+            *self.tail.borrow_mut() = Vec::new();
+        }
+    }
+
+    /// The last entry whose key is `key` or smaller.
+    pub(super) async fn floor(&self, key: i64) -> io::Result<Option<E>> {
+        let mut high = {
+            let tail = self.tail.borrow();
+            let at = tail.partition_point(|entry| entry.key() <= key);
+            if at > 0 {
+                return Ok(Some(tail[at - 1]));
+            }
+            self.tail_begin.get()
+        };
+        if high == 0 {
+            return Ok(None);
+        }
+        let file = self.home.open(self.base, E::ENDING, OpenMode::Read).await?;
+        let mut low = 0;
+        let mut found = None;
+        while (high - low) * E::BYTES > SEARCH_BYTES {
+            let middle = low + (high - low) / 2;
+            let bytes = file.read_at((middle * E::BYTES) as u64, E::BYTES).await?;
+            // A file that got shorter under us has no entry there.
+            match E::read(&bytes) {
+                Some(entry) if entry.key() <= key => {
+                    found = Some(entry);
+                    low = middle + 1;
+                }
+                Some(_) | None => high = middle,
+            }
+        }
+        let bytes = file.read_at((low * E::BYTES) as u64, (high - low) * E::BYTES).await?;
+        let entries = bytes.chunks_exact(E::BYTES).filter_map(E::read);
+        Ok(entries.take_while(|entry| entry.key() <= key).last().or(found))
+    }
+
+    /// How many of the file's first `count` entries are real and hold offsets below `relative_end`.
+    ///
+    /// Behind the real ones may lie the zeros of reserved room, so this is a binary search.
+    pub(super) async fn count_below(&self, count: usize, relative_end: u64) -> io::Result<usize> {
+        if count == 0 {
+            return Ok(0);
+        }
+        let file = self.home.open(self.base, E::ENDING, OpenMode::Read).await?;
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let bytes = file.read_at((middle * E::BYTES) as u64, E::BYTES).await?;
+            let is_below = E::read(&bytes)
+                .is_some_and(|e| !e.is_blank() && u64::from(e.relative()) < relative_end);
+            if is_below { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    }
+
+    /// Cuts the file to its first `count` entries, and forgets everything behind them. Only for an
+    /// index nobody else uses yet.
+    pub(super) async fn keep(&self, count: usize) -> io::Result<()> {
+        let file = self.home.open(self.base, E::ENDING, OpenMode::Create).await?;
+        file.truncate((count * E::BYTES) as u64).await?;
+        self.tail.borrow_mut().clear();
+        self.written_count.set(count);
+        self.tail_begin.set(count);
+        self.last.set(if count == 0 { Some(None) } else { None });
+        self.unsynced.set(true);
+        Ok(())
+    }
+
+    /// All entries, for a segment that is cut.
+    pub(super) async fn all(&self) -> io::Result<Vec<E>> {
+        let mut entries: Vec<E> = match self.tail_begin.get() {
+            0 => Vec::new(),
+            begin => {
+                let bytes = self.home.read(self.base, E::ENDING).await?;
+                bytes.chunks_exact(E::BYTES).filter_map(E::read).take(begin).collect()
+            }
+        };
+        entries.extend_from_slice(&self.tail.borrow());
+        Ok(entries)
+    }
+}

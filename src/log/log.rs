@@ -1,0 +1,399 @@
+//! A log: its segments in order, where it starts and ends, and what is durable of it.
+//!
+//! One task at a time changes it (a turn is taken by append, roll, truncation and retention);
+//! readers go on meanwhile: they hold the segments they read, and bytes they may see never change.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::base::{LeaderEpoch, Offset, Timestamp};
+use crate::log::epochs::{self, Epochs};
+use crate::log::home::Home;
+use crate::log::message::{AppendBatch, BatchMeta, LogConfig, OpenError, Opened, Setup};
+use crate::log::recovery;
+use crate::log::segment::{Segment, WriteError};
+use crate::runtime::Runtime;
+use crate::runtime::local::{Budget, Share};
+
+/// Old segments of one log whose files stay open for readers.
+const OPEN_OLD_COUNT_MAX: usize = 2;
+
+/// A partition's log on its core. Clones are the same log.
+#[derive(Clone)]
+pub struct Log(pub(super) Rc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) runtime: Runtime,
+    pub(super) home: Rc<Home>,
+    pub(super) config: RefCell<LogConfig>,
+    /// By their bases; never empty.
+    pub(super) segments: RefCell<BTreeMap<Offset, Rc<Segment>>>,
+    pub(super) start: Cell<Offset>,
+    pub(super) end: Cell<Offset>,
+    pub(super) recovery_point: Cell<Offset>,
+    pub(super) epochs: RefCell<Epochs>,
+    /// Offsets of the producer snapshots on disk.
+    pub(super) snapshots: RefCell<BTreeSet<Offset>>,
+    /// Set when the files may differ from what is known: nothing is written any more.
+    pub(super) failed: Cell<bool>,
+    /// One who changes the log holds its only unit.
+    turn: Budget,
+    /// Old segments whose files are open, the longest unused first.
+    open_old: RefCell<VecDeque<Rc<Segment>>>,
+    parts: RefCell<Vec<Bytes>>,
+}
+
+impl Log {
+    /// Opens a log, or makes a new one where none is.
+    ///
+    /// After a clean stop only the end of the last segment is read. Otherwise all batches from the
+    /// recovery point on are checked, and the log is cut at the first damaged one (`LogLoader`).
+    pub async fn open(runtime: &Runtime, setup: Setup) -> Result<(Self, Opened), OpenError> {
+        let home = Rc::new(Home::new(runtime.disk(), setup.directory.clone()));
+        let config = setup.config.clone();
+        let loaded = recovery::load(runtime, &home, setup).await?;
+        let log = Self(Rc::new(Inner {
+            runtime: runtime.clone(),
+            home,
+            config: RefCell::new(config),
+            segments: RefCell::new(loaded.segments),
+            start: Cell::new(loaded.start),
+            end: Cell::new(loaded.end),
+            recovery_point: Cell::new(loaded.recovery_point),
+            epochs: RefCell::new(loaded.epochs),
+            snapshots: RefCell::new(loaded.snapshots),
+            failed: Cell::new(false),
+            turn: Budget::new(1),
+            open_old: RefCell::default(),
+            parts: RefCell::default(),
+        }));
+        log.remove_later(loaded.removed);
+        Ok((log, loaded.opened))
+    }
+
+    /// The first offset that can be read; it may lie within a batch, or within a segment.
+    pub fn start(&self) -> Offset {
+        self.0.start.get()
+    }
+
+    /// The offset of the next record.
+    pub fn end(&self) -> Offset {
+        self.0.end.get()
+    }
+
+    /// Everything below is durable.
+    pub fn recovery_point(&self) -> Offset {
+        self.0.recovery_point.get()
+    }
+
+    /// Size of all segments.
+    pub fn size_bytes(&self) -> u64 {
+        self.0.segments.borrow().values().map(|segment| segment.size_bytes()).sum()
+    }
+
+    /// How many segments there are; at least one.
+    pub fn segment_count(&self) -> usize {
+        self.0.segments.borrow().len()
+    }
+
+    /// The first offsets of the segments.
+    pub fn segment_bases(&self) -> Vec<Offset> {
+        self.0.segments.borrow().keys().copied().collect()
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> LogConfig {
+        self.0.config.borrow().clone()
+    }
+
+    /// Changes the settings; they count from the next append or deletion on.
+    pub fn set_config(&self, config: LogConfig) {
+        *self.0.config.borrow_mut() = config;
+    }
+
+    /// Whether the log refuses writes, because its files may differ from what is known.
+    pub fn is_failed(&self) -> bool {
+        self.0.failed.get()
+    }
+
+    /// Whether [`roll`](Self::roll) is due before `next` is appended.
+    pub fn will_roll(&self, next: &BatchMeta, now: Timestamp) -> bool {
+        self.will_roll_after(0, next, now)
+    }
+
+    /// The same for a batch that will follow `pending_bytes` not yet appended.
+    pub fn will_roll_after(&self, pending_bytes: u64, next: &BatchMeta, now: Timestamp) -> bool {
+        self.active().should_roll(pending_bytes, next, now, &self.0.config.borrow())
+    }
+
+    /// Closes the active segment and begins the next one at the log's end. The closed one becomes
+    /// durable in the background, and the recovery point moves up behind it (`UnifiedLog.roll`).
+    pub async fn roll(&self) -> io::Result<()> {
+        let turn = self.turn().await;
+        self.roll_within(&turn).await
+    }
+
+    pub(super) async fn roll_within(&self, _turn: &Share) -> io::Result<()> {
+        self.check_writable()?;
+        let (active, base) = (self.active(), self.end());
+        if active.size_bytes() == 0 && active.base == base {
+            return Ok(());
+        }
+        let config = self.config();
+        active.finish(&config).await?;
+        let next = self.new_segment(base).await?;
+        self.0.segments.borrow_mut().insert(base, next);
+        self.note_open(&active);
+        let log = self.clone();
+        self.0.runtime.spawn("log flush", async move {
+            if let Err(error) = log.flush_to(base).await {
+                let directory = log.0.home.directory();
+                tracing::error!(directory = %directory.display(), %error, "sync failed");
+            }
+        });
+        Ok(())
+    }
+
+    pub(super) async fn new_segment(&self, base: Offset) -> io::Result<Rc<Segment>> {
+        let now = self.0.runtime.wall_clock();
+        let config = self.config();
+        let segment = Segment::create(&self.0.home, base, now, &config).await?;
+        Ok(Rc::new(segment.with_jitter(&config, self.0.runtime.random())))
+    }
+
+    /// Appends batches that follow each other, in one write. They must not reach into the next
+    /// segment ([`will_roll`](Self::will_roll)), and their offsets not lie below the end.
+    ///
+    /// On an error nothing of them is visible, now or after a restart.
+    pub async fn append(&self, batches: &[AppendBatch]) -> io::Result<()> {
+        let Some(newest) = batches.last().map(|batch| batch.meta) else { return Ok(()) };
+        let turn = self.turn().await;
+        self.check_writable()?;
+        let mut end = self.end();
+        for batch in batches {
+            let meta = &batch.meta;
+            assert!(meta.base_offset >= end, "a batch's offsets follow the log's end");
+            assert!(meta.last_offset >= meta.base_offset, "a batch's offsets grow");
+            if self.latest_epoch().is_none_or(|known| known < meta.leader_epoch) {
+                self.assign_epoch_within(&turn, meta.leader_epoch, meta.base_offset).await?;
+            }
+            end = meta.last_offset.next();
+        }
+        let active = self.active();
+        assert!(newest.last_offset.since(active.base) <= i32::MAX as u64, "a roll was due");
+        let mut parts = self.0.parts.take();
+        parts.extend(batches.iter().flat_map(|batch| batch.parts.iter().cloned()));
+        let written = active.write(&parts).await;
+        parts.clear();
+        self.0.parts.replace(parts);
+        match written {
+            Ok(()) => {}
+            Err(WriteError::Refused(error)) => return Err(error),
+            Err(WriteError::Torn(error)) => {
+                self.0.failed.set(true);
+                return Err(error);
+            }
+        }
+        {
+            let config = self.0.config.borrow();
+            for batch in batches {
+                active.note(&batch.meta, &config);
+            }
+        }
+        self.0.end.set(end);
+        // The batches are in the log whatever becomes of the indexes: they gather further, and a
+        // restart makes them anew.
+        if let Err(error) = active.write_indexes_if_due().await {
+            let directory = self.0.home.directory();
+            tracing::warn!(directory = %directory.display(), %error, "index not written");
+        }
+        Ok(())
+    }
+
+    /// Makes everything below the end, as of this call, durable. Returns the recovery point.
+    pub async fn flush(&self) -> io::Result<Offset> {
+        self.flush_to(self.end()).await?;
+        Ok(self.recovery_point())
+    }
+
+    /// Makes everything below `to` durable (`LocalLog.flush`). After a failure pages may be lost,
+    /// and the log refuses writes.
+    pub(super) async fn flush_to(&self, to: Offset) -> io::Result<()> {
+        let from = self.recovery_point();
+        if to <= from {
+            return Ok(());
+        }
+        self.check_writable()?;
+        let unsynced: Vec<Rc<Segment>> = {
+            let segments = self.0.segments.borrow();
+            let first = segments.range(..=from).next_back().map_or(from, |(base, _)| *base);
+            segments.range(first..to).map(|(_, segment)| segment.clone()).collect()
+        };
+        for segment in &unsynced {
+            match segment.sync().await {
+                Ok(()) => {}
+                // Retention or a deleted topic took it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.holds(segment) => {}
+                Err(error) => {
+                    self.0.failed.set(true);
+                    return Err(error);
+                }
+            }
+        }
+        if unsynced.iter().any(|segment| segment.base >= from) {
+            self.0.home.sync().await?;
+        }
+        // A truncation may have come between; it lowers the end first.
+        let reached = to.min(self.end());
+        if reached > self.recovery_point() && unsynced.iter().all(|segment| self.holds(segment)) {
+            self.0.recovery_point.set(reached);
+        }
+        Ok(())
+    }
+
+    /// Leaves the files as a clean stop leaves them: complete indexes, no reserved room, all of it
+    /// durable. Nothing may be written afterwards.
+    pub async fn close(&self) -> io::Result<()> {
+        let _turn = self.turn().await;
+        self.check_writable()?;
+        let active = self.active();
+        active.finish(&self.config()).await?;
+        if active.is_open() {
+            active.trim().await?;
+        }
+        self.flush_to(self.end()).await?;
+        // What was written since the last sync of the indexes, without a batch behind it.
+        active.offsets.sync().await?;
+        active.times.sync().await?;
+        self.0.failed.set(true);
+        self.release_files();
+        Ok(())
+    }
+
+    /// Lets all files go; the next use opens them again. For partitions that are idle.
+    pub fn release_files(&self) {
+        self.0.open_old.borrow_mut().clear();
+        for segment in self.0.segments.borrow().values() {
+            segment.close_file();
+        }
+    }
+
+    /// Moves the partition's directory, as topic deletion does before it removes it.
+    pub async fn rename_directory(&self, to: &Path) -> io::Result<()> {
+        let _turn = self.turn().await;
+        self.0.home.move_to(to).await
+    }
+
+    /// The latest leader epoch.
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.0.epochs.borrow().latest()
+    }
+
+    /// The epoch of the first record.
+    pub fn epoch_at_start(&self) -> Option<LeaderEpoch> {
+        self.0.epochs.borrow().epoch_of(self.start())
+    }
+
+    /// The epoch of the record at `offset`.
+    pub fn epoch_of(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.0.epochs.borrow().epoch_of(offset)
+    }
+
+    /// The largest epoch not above `asked`, and where it ends; `None` when that is unknown
+    /// (`LeaderEpochFileCache.endOffsetFor`).
+    pub fn end_offset_for(&self, asked: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.0.epochs.borrow().end_offset_for(asked, self.end())
+    }
+
+    /// `epoch` begins at `start`. It is durable when this returns: a batch of an epoch is never
+    /// visible before.
+    pub async fn assign_epoch(&self, epoch: LeaderEpoch, start: Offset) -> io::Result<()> {
+        let turn = self.turn().await;
+        self.assign_epoch_within(&turn, epoch, start).await
+    }
+
+    async fn assign_epoch_within(
+        &self,
+        turn: &Share,
+        epoch: LeaderEpoch,
+        start: Offset,
+    ) -> io::Result<()> {
+        self.change_epochs(turn, |epochs| epochs.assign(epoch, start)).await
+    }
+
+    /// Changes the epochs; the file first.
+    pub(super) async fn change_epochs(
+        &self,
+        _turn: &Share,
+        change: impl FnOnce(&mut Epochs) -> bool,
+    ) -> io::Result<()> {
+        let mut changed = self.0.epochs.borrow().clone();
+        if change(&mut changed) {
+            let path = self.0.home.join(epochs::FILE_NAME);
+            self.0.home.disk.write_atomically(&path, changed.format().as_bytes()).await?;
+            *self.0.epochs.borrow_mut() = changed;
+        }
+        Ok(())
+    }
+
+    /// Waits until nobody changes the log; it is the caller's to change until the share is dropped.
+    pub(super) async fn turn(&self) -> Share {
+        self.0.turn.take(1).await
+    }
+
+    pub(super) fn check_writable(&self) -> io::Result<()> {
+        if self.0.failed.get() {
+            return Err(io::Error::other("the log is closed after a failed write or sync"));
+        }
+        Ok(())
+    }
+
+    /// The segment that is written.
+    pub(super) fn active(&self) -> Rc<Segment> {
+        let segments = self.0.segments.borrow();
+        let (_, active) = segments.last_key_value().expect("a log has at least one segment");
+        active.clone()
+    }
+
+    /// The segment that holds `offset`, or would.
+    pub(super) fn floor(&self, offset: Offset) -> Option<Rc<Segment>> {
+        let segments = self.0.segments.borrow();
+        segments.range(..=offset).next_back().map(|(_, segment)| segment.clone())
+    }
+
+    /// The segment behind the one at `base`.
+    pub(super) fn behind(&self, base: Offset) -> Option<Rc<Segment>> {
+        let segments = self.0.segments.borrow();
+        let mut behind = segments.range((Bound::Excluded(base), Bound::Unbounded));
+        behind.next().map(|(_, segment)| segment.clone())
+    }
+
+    /// Whether the segment is still part of the log.
+    pub(super) fn holds(&self, segment: &Rc<Segment>) -> bool {
+        let segments = self.0.segments.borrow();
+        segments.get(&segment.base).is_some_and(|known| Rc::ptr_eq(known, segment))
+    }
+
+    /// An old segment's file was opened; the one unused for longest is closed when there are many.
+    pub(super) fn note_open(&self, segment: &Rc<Segment>) {
+        if !segment.is_open() || Rc::ptr_eq(segment, &self.active()) {
+            return;
+        }
+        let mut open = self.0.open_old.borrow_mut();
+        if let Some(at) = open.iter().position(|known| Rc::ptr_eq(known, segment)) {
+            open.remove(at);
+        }
+        open.push_back(segment.clone());
+        if open.len() > OPEN_OLD_COUNT_MAX
+            && let Some(unused) = open.pop_front()
+        {
+            unused.close_file();
+        }
+    }
+}
