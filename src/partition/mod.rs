@@ -1,1 +1,4 @@
 //! (to come)
+
+pub mod producers;
+pub mod snapshot;

@@ -1,7 +1,7 @@
 //! Writes record batches: for the command line's producer, the metadata log, recompression, tests.
 //!
-//! Records are encoded as they come; [`BatchBuilder::build`] compresses them as a whole and puts the
-//! header in front. Source: `MemoryRecordsBuilder`.
+//! Records are encoded as they come; [`BatchBuilder::build`] compresses them as a whole and puts
+//! the header in front. Source: `MemoryRecordsBuilder`.
 
 use bytes::Bytes;
 

@@ -8,8 +8,8 @@
 //! | 3      | lz4    | LZ4 frame, independent blocks                                            |
 //! | 4      | zstd   | zstd frames, usually without a content size                              |
 //!
-//! Java, Go and Python clients frame snappy as snappy-java does; librdkafka and others send the bare
-//! block. Java reads both, and so do we.
+//! Java's clients frame snappy as snappy-java does; some others send the bare block. Java reads
+//! both, and so do we.
 //!
 //! Invariant: output never grows beyond the limit the caller names, whatever the input claims, and
 //! no input panics.

@@ -30,6 +30,7 @@ pub mod metadata;
 pub mod produce;
 pub mod record;
 pub mod timestamps;
+pub mod validate;
 pub mod wire;
 
 pub use api::ApiKey;
