@@ -160,7 +160,6 @@ impl<E: Entry> Index<E> {
         }
     }
 
-
     /// Drops all entries. The file becomes a new, empty one.
     pub(super) async fn recreate(&self) -> io::Result<()> {
         self.home.remove(self.base, E::ENDING).await?;

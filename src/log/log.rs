@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -105,6 +105,17 @@ impl Log {
     /// The first offsets of the segments.
     pub fn segment_bases(&self) -> Vec<Offset> {
         self.0.segments.borrow().keys().copied().collect()
+    }
+
+    /// The first offset of the oldest segment.
+    pub fn first_segment_base(&self) -> Offset {
+        let segments = self.0.segments.borrow();
+        segments.first_key_value().map_or(self.end(), |(base, _)| *base)
+    }
+
+    /// The partition's directory.
+    pub fn directory(&self) -> PathBuf {
+        self.0.home.directory()
     }
 
     /// The settings in force.

@@ -45,3 +45,8 @@ pub use message::{
     AbortedTransaction, AppendBatch, AtLeast, BatchMeta, Found, LogConfig, LogRead, OpenError,
     Opened, ReadError, Setup,
 };
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -59,17 +59,17 @@ mod tests {
     #[test]
     fn snapshots_stay_at_segment_bases_and_the_youngest_stays() {
         let set = |raw: &[u64]| raw.iter().copied().map(Offset::new).collect::<BTreeSet<_>>();
-        let cases: [(&str, &[u64], &[u64], u64, u64, &[u64]); 5] = [
-            ("none", &[], &[0], 0, 9, &[]),
-            ("at bases and the end", &[10, 20, 25], &[0, 10, 20], 0, 25, &[]),
-            ("an old one between", &[10, 15, 20], &[0, 10, 20], 0, 25, &[15]),
-            ("behind the end", &[10, 30], &[0, 10], 0, 25, &[30]),
-            ("at and below the start", &[5, 10, 20], &[10, 20], 10, 25, &[5, 10]),
+        let cases = [
+            ("none", vec![], vec![0], 0, 9, vec![]),
+            ("at bases and the end", vec![10, 20, 25], vec![0, 10, 20], 0, 25, vec![]),
+            ("an old one between", vec![10, 15, 20], vec![0, 10, 20], 0, 25, vec![15]),
+            ("behind the end", vec![10, 30], vec![0, 10], 0, 25, vec![30]),
+            ("at and below the start", vec![5, 10, 20], vec![10, 20], 10, 25, vec![5, 10]),
         ];
         for (name, snapshots, bases, start, end, expected) in cases {
             let (start, end) = (Offset::new(start), Offset::new(end));
-            let found = useless(&set(snapshots), &set(bases), start, end);
-            assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), set(expected), "{name}");
+            let found = useless(&set(&snapshots), &set(&bases), start, end);
+            assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), set(&expected), "{name}");
         }
     }
 }
