@@ -3,8 +3,9 @@
 use crate::base::{NodeId, Offset, PartitionKey, Uuid};
 use crate::kraft::{METADATA_LEVEL_MAX, METADATA_LEVEL_MIN};
 use crate::metadata::record::{
-    BrokerRegistrationChange, Endpoint, FeatureRange, FencingChange, LeaderChange, PartitionChange,
-    RecoveryChange, RegisterBroker, RegisterController, ShutdownChange,
+    BrokerRegistrationChange, Endpoint, FeatureRange, FencingChange, LEVEL_CONTROLLER_REGISTRATION,
+    LeaderChange, PartitionChange, RecoveryChange, RegisterBroker, RegisterController,
+    ShutdownChange,
 };
 use crate::metadata::{Image, METADATA_VERSION, Partition, Record};
 
@@ -57,7 +58,8 @@ pub fn registration_records(image: &Image, base: Offset, node: &Registration) ->
         endpoints: vec![node.controller_endpoint.clone()],
         features: features(),
     };
-    let epoch = (base + 1).to_wire();
+    let registers_controller = image.feature(METADATA_VERSION) >= LEVEL_CONTROLLER_REGISTRATION;
+    let epoch = (base + u64::from(registers_controller)).to_wire();
     let broker = RegisterBroker {
         broker: node.node,
         is_migrating_zk_broker: false,
@@ -79,7 +81,11 @@ pub fn registration_records(image: &Image, base: Offset, node: &Registration) ->
         log_dirs: Vec::new(),
         cordoned_log_dirs: Some(Vec::new()),
     };
-    let mut records = vec![controller.into(), broker.into(), unfence.into()];
+    let mut records = Vec::new();
+    if registers_controller {
+        records.push(controller.into());
+    }
+    records.extend([broker.into(), unfence.into()]);
     records
         .extend(partitions(image).filter_map(|(key, partition)| elect(key, partition, node.node)));
     records
@@ -126,8 +132,8 @@ fn partitions(image: &Image) -> impl Iterator<Item = (PartitionKey, &Partition)>
     })
 }
 
-/// The record that makes `node` the leader, if nobody leads and it has all that was committed: it is
-/// in sync, or eligible, or it was the last one that could have been.
+/// The record that makes `node` the leader, if nobody leads and it has all that was committed: it
+/// is in sync, or eligible, or it was the last one that could have been.
 fn elect(key: PartitionKey, partition: &Partition, node: NodeId) -> Option<Record> {
     let last_known =
         partition.isr.is_empty() && partition.elr.is_empty() && partition.last_known_elr == [node];
@@ -183,8 +189,11 @@ mod tests {
     #[test]
     fn a_node_keeps_its_partitions_over_a_crash_and_over_a_shutdown() {
         let mut image = Image::default();
-        let elr = FeatureLevel { name: ELIGIBLE_LEADER_REPLICAS.to_owned(), level: 1 };
-        image.apply(&elr.into()).expect("fits");
+        for (name, level) in [(METADATA_VERSION, METADATA_LEVEL_MAX), (ELIGIBLE_LEADER_REPLICAS, 1)]
+        {
+            let feature = FeatureLevel { name: name.to_owned(), level };
+            image.apply(&feature.into()).expect("fits");
+        }
         let node = registration();
         let registered = registration_records(&image, Offset::new(7), &node);
         image = applied(&image, &registered);

@@ -19,3 +19,5 @@ pub use topics::{
     Home, NewTopic, TopicError, create_partitions_records, create_topic_records,
     delete_topic_records,
 };
+mod stopgap;
+pub use stopgap::*;

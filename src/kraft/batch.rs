@@ -1,29 +1,18 @@
-//! Record batches of the metadata log: uncompressed, without producers, keys or headers.
+//! Batches of the metadata log and of snapshots: uncompressed, without producers or headers.
 //!
-//! ```text
-//! |  0..8  | base offset            | 23..27 | offset of the last record, less the base  |
-//! |  8..12 | length of what follows | 27..35 | timestamp of the first record             |
-//! | 12..16 | leader epoch           | 35..43 | highest timestamp                         |
-//! | 16     | magic, 2               | 43..57 | producer id, epoch, sequence, all -1      |
-//! | 17..21 | CRC32C of all behind   | 57..61 | number of records                         |
-//! | 21..23 | attributes             | 61..   | records                                   |
-//! ```
+//! Not here: the bytes of a batch and of its records (`protocol`).
 
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::base::{LeaderEpoch, Offset, Timestamp};
 use crate::kraft::control::ControlRecord;
-use crate::metadata::codec::{Input, Wire};
 use crate::metadata::{DecodeError, Record};
+use crate::protocol::batch::{self, BatchView, CODEC_MASK};
+use crate::protocol::builder::{BatchBuilder, NewRecord};
+use crate::protocol::record::{RecordError, RecordView, Records};
 
-const HEADER_BYTES: usize = 61;
-/// Bytes in front of those that the length counts.
-const LENGTH_END: usize = 12;
-const CRC_END: usize = 21;
-const CONTROL: i16 = 1 << 5;
-const COMPRESSION: i16 = 0b111;
 /// Apache Kafka accepts no larger batch in the metadata log (`KafkaRaftClient`).
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
 
@@ -58,6 +47,10 @@ pub enum BatchError {
     BadChecksum,
     /// Something else is not as it must be.
     Malformed(&'static str),
+    /// The header is none of a batch.
+    Header(batch::BatchError),
+    /// The records can not be told apart.
+    Records(RecordError),
     /// A record in it can not be read.
     Record(DecodeError),
 }
@@ -68,12 +61,38 @@ impl fmt::Display for BatchError {
             Self::Truncated => f.write_str("a batch ends early"),
             Self::BadChecksum => f.write_str("the checksum of a batch does not match its bytes"),
             Self::Malformed(what) => write!(f, "malformed batch: {what}"),
+            Self::Header(error) => error.fmt(f),
+            Self::Records(error) => error.fmt(f),
             Self::Record(error) => error.fmt(f),
         }
     }
 }
 
 impl std::error::Error for BatchError {}
+
+impl BatchError {
+    /// Whether the bytes are as they were written, but what they say can not be read.
+    pub fn is_as_written(&self) -> bool {
+        matches!(self, Self::Malformed(_) | Self::Records(_) | Self::Record(_))
+    }
+}
+
+impl From<batch::BatchError> for BatchError {
+    fn from(error: batch::BatchError) -> Self {
+        match error {
+            batch::BatchError::Truncated => Self::Truncated,
+            batch::BatchError::Length { .. } | batch::BatchError::Magic { .. } => {
+                Self::Header(error)
+            }
+        }
+    }
+}
+
+impl From<RecordError> for BatchError {
+    fn from(error: RecordError) -> Self {
+        Self::Records(error)
+    }
+}
 
 impl From<DecodeError> for BatchError {
     fn from(error: DecodeError) -> Self {
@@ -95,85 +114,50 @@ impl Batch {
         self.base + self.record_count() as u64
     }
 
-    /// The batch's bytes.
-    pub fn encode(&self) -> Bytes {
-        let (attributes, pairs) = match &self.body {
+    /// The batch's bytes in a log of this `metadata.version` level.
+    pub fn encode(&self, level: i16) -> Bytes {
+        let builder = BatchBuilder::new().base_offset(self.base).leader_epoch(self.epoch);
+        let timestamp = self.timestamp.to_wire();
+        let builder = match &self.body {
             Body::Control(records) => {
-                let pairs = records.iter().map(ControlRecord::encode);
-                (CONTROL, pairs.map(|(key, value)| (Some(key), value)).collect::<Vec<_>>())
+                records.iter().fold(builder.control(), |mut builder, record| {
+                    let (key, value) = record.encode();
+                    let (key, value) = (Some(key.as_ref()), Some(value.as_ref()));
+                    builder.append(&NewRecord { timestamp, key, value, headers: &[] });
+                    builder
+                })
             }
-            Body::Data(records) => {
-                let values = records.iter().map(|record| Bytes::from(record.encode()));
-                (0, values.map(|value| (None, value)).collect())
-            }
+            Body::Data(records) => records.iter().fold(builder, |mut builder, record| {
+                let value = record.encode(level);
+                let value = Some(value.as_slice());
+                builder.append(&NewRecord { timestamp, key: None, value, headers: &[] });
+                builder
+            }),
         };
-        assert!(!pairs.is_empty(), "a batch has a record");
-        let mut out = BytesMut::zeroed(HEADER_BYTES);
-        for (index, (key, value)) in pairs.iter().enumerate() {
-            put_record(index, key.as_deref(), value, &mut out);
-        }
-        let length = (out.len() - LENGTH_END) as i32;
-        let mut header = &mut out[..HEADER_BYTES];
-        header.put_i64(self.base.to_wire());
-        header.put_i32(length);
-        header.put_i32(self.epoch.to_wire());
-        header.put_i8(2);
-        header.put_u32(0);
-        header.put_i16(attributes);
-        header.put_i32(pairs.len() as i32 - 1);
-        header.put_i64(self.timestamp.to_wire());
-        header.put_i64(self.timestamp.to_wire());
-        header.put_i64(-1);
-        header.put_i16(-1);
-        header.put_i32(-1);
-        header.put_i32(pairs.len() as i32);
-        let checksum = crc32c::crc32c(&out[CRC_END..]);
-        out[CRC_END - 4..CRC_END].copy_from_slice(&checksum.to_be_bytes());
-        out.freeze()
+        builder.build().expect("only compression can fail")
     }
 
     /// Reads the first batch of `bytes`; also says how many bytes it has.
     pub fn decode(bytes: &[u8]) -> Result<(Self, usize), BatchError> {
-        let length = encoded_length(bytes)?;
-        let batch = bytes.get(..length).ok_or(BatchError::Truncated)?;
-        let mut header = Input::new(batch);
-        let base = Offset::from_wire(i64::decode(0, &mut header)?);
-        let _length = i32::decode(0, &mut header)?;
-        let epoch = LeaderEpoch::from_wire(i32::decode(0, &mut header)?);
-        if i8::decode(0, &mut header)? != 2 {
-            return Err(BatchError::Malformed("magic"));
-        }
-        let checksum = i32::decode(0, &mut header)? as u32;
-        if crc32c::crc32c(&batch[CRC_END..]) != checksum {
+        let view = BatchView::parse(bytes)?;
+        let header = &view.header;
+        if !view.is_intact() {
             return Err(BatchError::BadChecksum);
         }
-        let attributes = i16::decode(0, &mut header)?;
-        if attributes & COMPRESSION != 0 {
+        if header.attributes & CODEC_MASK != 0 {
             return Err(BatchError::Malformed("compressed"));
         }
-        let last_delta = i32::decode(0, &mut header)?;
-        let timestamp = Timestamp::from_millis(i64::decode(0, &mut header)?);
-        header.take(8 + 8 + 2 + 4)?;
-        let count = i32::decode(0, &mut header)?;
-        if count <= 0 || last_delta != count - 1 {
+        if header.record_count <= 0 || header.last_offset_delta != header.record_count - 1 {
             return Err(BatchError::Malformed("record count"));
         }
-        let body = decode_body(&mut header, attributes & CONTROL != 0, count)?;
-        header.finish()?;
-        let base = base.filter(|base| base.get() < i64::MAX as u64 / 2);
+        let body = decode_body(&view)?;
+        // Far below the last offset there is, so that ends can be counted.
+        let base = Offset::from_wire(header.base_offset).filter(|base| base.get() < u64::MAX / 4);
         let base = base.ok_or(BatchError::Malformed("base offset"))?;
+        let epoch = LeaderEpoch::from_wire(header.partition_leader_epoch);
         let epoch = epoch.ok_or(BatchError::Malformed("leader epoch"))?;
-        Ok((Self { base, epoch, timestamp, body }, length))
-    }
-}
-
-/// Length of the batch at the front of `bytes`, which may be cut off behind its first 12 bytes.
-pub fn encoded_length(bytes: &[u8]) -> Result<usize, BatchError> {
-    let mut input = Input::new(bytes.get(8..LENGTH_END).ok_or(BatchError::Truncated)?);
-    let length = i32::decode(0, &mut input)?;
-    match usize::try_from(length) {
-        Ok(length) if length >= HEADER_BYTES - LENGTH_END => Ok(LENGTH_END + length),
-        _ => Err(BatchError::Malformed("length")),
+        let timestamp = Timestamp::from_millis(header.base_timestamp);
+        Ok((Self { base, epoch, timestamp, body }, view.bytes().len()))
     }
 }
 
@@ -196,84 +180,22 @@ pub fn decode_all(mut bytes: &[u8]) -> impl Iterator<Item = Result<Batch, BatchE
     })
 }
 
-fn decode_body(input: &mut Input<'_>, control: bool, count: i32) -> Result<Body, BatchError> {
-    if control {
-        let mut records = Vec::new();
-        for _ in 0..count {
-            let (key, value) = take_record(input)?;
-            let key = key.ok_or(BatchError::Malformed("control record without a key"))?;
-            records.push(ControlRecord::decode(key, value)?);
+fn decode_body(view: &BatchView<'_>) -> Result<Body, BatchError> {
+    let records = Records::new(view.payload(), view.header.record_count);
+    if view.header.is_control() {
+        let read = |record: Result<RecordView<'_>, RecordError>| {
+            let record = record?;
+            let key = record.key.ok_or(BatchError::Malformed("control record without a key"))?;
+            Ok(ControlRecord::decode(key, record.value.unwrap_or_default())?)
+        };
+        return records.map(read).collect::<Result<_, BatchError>>().map(Body::Control);
+    }
+    let read = |record: Result<RecordView<'_>, RecordError>| {
+        let record = record?;
+        if record.headers.left() != 0 {
+            return Err(BatchError::Malformed("record with headers"));
         }
-        return Ok(Body::Control(records));
-    }
-    let mut records = Vec::new();
-    for _ in 0..count {
-        let (_, value) = take_record(input)?;
-        records.push(Record::decode(value)?);
-    }
-    Ok(Body::Data(records))
-}
-
-fn put_record(index: usize, key: Option<&[u8]>, value: &[u8], out: &mut BytesMut) {
-    let mut body = Vec::with_capacity(value.len() + 16);
-    body.push(0);
-    put_varint(0, &mut body);
-    put_varint(index as i64, &mut body);
-    match key {
-        Some(key) => {
-            put_varint(key.len() as i64, &mut body);
-            body.extend_from_slice(key);
-        }
-        None => put_varint(-1, &mut body),
-    }
-    put_varint(value.len() as i64, &mut body);
-    body.extend_from_slice(value);
-    put_varint(0, &mut body);
-    let mut length = Vec::with_capacity(5);
-    put_varint(body.len() as i64, &mut length);
-    out.extend_from_slice(&length);
-    out.extend_from_slice(&body);
-}
-
-type RawRecord<'a> = (Option<&'a [u8]>, &'a [u8]);
-
-fn take_record<'a>(input: &mut Input<'a>) -> Result<RawRecord<'a>, BatchError> {
-    let length = usize::try_from(take_varint(input)?).map_err(|_| BatchError::Truncated)?;
-    let mut record = Input::new(input.take(length)?);
-    record.take(1)?;
-    take_varint(&mut record)?;
-    take_varint(&mut record)?;
-    let key = match take_varint(&mut record)? {
-        length if length < 0 => None,
-        length => Some(record.take(length as usize)?),
+        Ok(Record::decode(record.value.unwrap_or_default())?)
     };
-    let value = usize::try_from(take_varint(&mut record)?);
-    let value = record.take(value.map_err(|_| BatchError::Malformed("null value"))?)?;
-    if take_varint(&mut record)? != 0 {
-        return Err(BatchError::Malformed("record with headers"));
-    }
-    record.finish()?;
-    Ok((key, value))
-}
-
-/// Appends a signed varint (zigzag).
-fn put_varint(value: i64, out: &mut Vec<u8>) {
-    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
-}
-
-fn take_varint(input: &mut Input<'_>) -> Result<i64, BatchError> {
-    let mut raw = 0u64;
-    for shift in (0..64).step_by(7) {
-        let [byte] = input.array()?;
-        raw |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok((raw >> 1) as i64 ^ -((raw & 1) as i64));
-        }
-    }
-    Err(BatchError::Malformed("varint"))
+    records.map(read).collect::<Result<_, BatchError>>().map(Body::Data)
 }

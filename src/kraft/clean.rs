@@ -104,7 +104,8 @@ mod tests {
             .map(|base| SegmentFile { base: Offset::new(base), size_bytes: 50 })
             .into();
         let snapshots = [snapshot(0, 1, 0), snapshot(150, 10, 1000), snapshot(300, 10, 2000)];
-        let cases: [(&str, u64, u64, i64, &[u64], &[u64]); 5] = [
+        type Case = (&'static str, u64, u64, i64, &'static [u64], &'static [u64]);
+        let cases: [Case; 5] = [
             ("nothing is too much", 1000, 1000, 900, &[], &[]),
             ("the oldest is too old", 1000, 500, 900, &[0], &[0]),
             ("both are too old", 1000, 500, 1600, &[0, 150], &[0, 100, 200]),

@@ -138,15 +138,15 @@ pub fn bootstrap_records(mut records: Vec<Record>, min_insync_replicas: &str) ->
 pub fn bootstrap_file(now: Timestamp) -> Bytes {
     let id = SnapshotId { end: Offset::ZERO, epoch: LeaderEpoch::ZERO };
     let last_contained = Timestamp::from_millis(0);
-    let records = feature_records();
-    Contents { id, last_contained, voters: None, records: &records, now }.encode()
+    let (records, level) = (feature_records(), METADATA_LEVEL_MAX);
+    Contents { id, last_contained, voters: None, level, records: &records, now }.encode()
 }
 
 /// The bytes of the snapshot that formatting puts into the metadata log: the voters alone.
 pub fn voters_file(identity: &Identity, now: Timestamp) -> Bytes {
     let id = SnapshotId::FORMATTED;
-    let voters = Some(&identity.voters());
-    Contents { id, last_contained: now, voters, records: &[], now }.encode()
+    let (voters, level) = (Some(&identity.voters()), METADATA_LEVEL_MAX);
+    Contents { id, last_contained: now, voters, level, records: &[], now }.encode()
 }
 
 /// Reads the records of a `bootstrap.checkpoint`.

@@ -1,7 +1,7 @@
 //! The consensus replica of the metadata log, so far of a quorum of one.
 //!
 //! [`Loaded`] reads a log back: snapshot, then batches. [`Standalone`] takes the lead over it and
-//! turns records into bytes; what is on disk is committed. [`format`] makes a new directory,
+//! turns records into bytes; what is on disk is committed. [`mod@format`] makes a new directory,
 //! [`clean`] says what to delete.
 //!
 //! Not here: files (`broker::metadata_log`), what records mean (`metadata`).

@@ -61,6 +61,8 @@ pub struct Contents<'a> {
     pub last_contained: Timestamp,
     /// The quorum's voters; `None` writes neither them nor `kraft.version`.
     pub voters: Option<&'a Voters>,
+    /// The `metadata.version` level the records are written for.
+    pub level: i16,
     /// The image's records.
     pub records: &'a [Record],
     /// The time of writing.
@@ -75,7 +77,7 @@ impl Contents<'_> {
         let mut put = |body: Body| {
             let batch = Batch { base: next, epoch: self.id.epoch, timestamp: self.now, body };
             next = batch.end();
-            out.extend_from_slice(&batch.encode());
+            out.extend_from_slice(&batch.encode(self.level));
         };
         let mut head = vec![ControlRecord::SnapshotHeader(SnapshotHeader {
             version: 0,

@@ -20,7 +20,9 @@ use crate::kraft::control::{
 use crate::kraft::load::Loaded;
 use crate::kraft::quorum_state::QuorumState;
 use crate::kraft::snapshot::{BATCH_RECORDS_MAX, Contents, SnapshotId};
-use crate::metadata::record::{AbortTransaction, BeginTransaction, EndTransaction};
+use crate::metadata::record::{
+    AbortTransaction, BeginTransaction, EndTransaction, LEVEL_TRANSACTIONS,
+};
 use crate::metadata::{ApplyError, Delta, Image, METADATA_VERSION, Position, Record, Replay};
 
 /// Who this replica is.
@@ -65,8 +67,8 @@ impl fmt::Display for StartError {
                 let nodes: Vec<String> = nodes.iter().map(NodeId::to_string).collect();
                 write!(
                     f,
-                    "the metadata log belongs to a quorum of the controllers [{}], not to this node \
-                     and directory alone: set node.id and log.dirs to those of that controller, or \
+                    "the metadata log belongs to a quorum of the controllers [{}], not to this \
+                     node and directory alone: set node.id and log.dirs to those of that controller, or \
                      use an empty directory",
                     nodes.join(", ")
                 )
@@ -227,19 +229,20 @@ impl Standalone {
             records.push(AbortTransaction { reason }.into());
         }
         if replay.image().feature(METADATA_VERSION) == 0 {
-            let name = Some("Bootstrap records".to_owned());
-            records.push(BeginTransaction { name }.into());
-            records.extend_from_slice(bootstrap);
-            records.push(EndTransaction {}.into());
+            // One batch: it is whole or not there, whether the level knows transactions or not.
+            records.extend(bootstrap_batch(bootstrap));
         }
         let mut bytes = BytesMut::new();
-        bytes.extend_from_slice(&self.batch(self.end, now, Body::Control(control)).encode());
+        let control = self.batch(self.end, now, Body::Control(control));
+        bytes.extend_from_slice(&control.encode(METADATA_LEVEL_MAX));
         let mut end = control_end;
         if !records.is_empty() {
             let applied = replay.apply_batch(control_end, self.epoch, &records);
             applied.expect("bootstrap records set features and settings only");
             end = control_end + records.len() as u64;
-            bytes.extend_from_slice(&self.batch(control_end, now, Body::Data(records)).encode());
+            let level = replay.image().feature(METADATA_VERSION);
+            let batch = self.batch(control_end, now, Body::Data(records));
+            bytes.extend_from_slice(&batch.encode(level));
         }
         Pending { base: self.end, bytes: bytes.freeze(), end, replay, timestamp: now }
     }
@@ -250,15 +253,20 @@ impl Standalone {
         if records.is_empty() {
             return Err(AppendError::Empty);
         }
-        let records =
-            if records.len() > BATCH_RECORDS_MAX { transaction(records) } else { records };
+        let level = self.image().feature(METADATA_VERSION);
+        let (records, batch_records_max) = match records.len() {
+            // Below this level there are no transactions: one batch, if it is not too large.
+            _ if level < LEVEL_TRANSACTIONS => (records, usize::MAX),
+            ..=BATCH_RECORDS_MAX => (records, BATCH_RECORDS_MAX),
+            _ => (transaction("large batch", records), BATCH_RECORDS_MAX),
+        };
         let mut replay = self.replay.clone();
         let mut bytes = BytesMut::new();
         let mut end = self.end;
-        for records in records.chunks(BATCH_RECORDS_MAX) {
+        for records in records.chunks(batch_records_max) {
             replay.apply_batch(end, self.epoch, records)?;
             let batch = self.batch(end, now, Body::Data(records.to_vec()));
-            let encoded = batch.encode();
+            let encoded = batch.encode(level);
             if encoded.len() > BATCH_BYTES_MAX {
                 return Err(AppendError::BatchTooLarge { size_bytes: encoded.len() });
             }
@@ -331,6 +339,7 @@ impl Standalone {
             id,
             last_contained: self.last_timestamp,
             voters: self.voters.as_ref(),
+            level: self.image().feature(METADATA_VERSION),
             records: &self.image().records(),
             now,
         };
@@ -359,13 +368,25 @@ fn leader_change(node: NodeId) -> ControlRecord {
     })
 }
 
-fn transaction(records: Vec<Record>) -> Vec<Record> {
-    let name = Some("large batch".to_owned());
+fn transaction(name: &str, records: Vec<Record>) -> Vec<Record> {
     let mut all = Vec::with_capacity(records.len() + 2);
-    all.push(BeginTransaction { name }.into());
+    all.push(BeginTransaction { name: Some(name.to_owned()) }.into());
     all.extend(records);
     all.push(EndTransaction {}.into());
     all
+}
+
+/// The first records of a cluster: in a transaction, if their level has them, as Apache Kafka does.
+fn bootstrap_batch(records: &[Record]) -> Vec<Record> {
+    let has_transactions = records.iter().any(|record| {
+        matches!(record, Record::FeatureLevel(feature)
+            if feature.name == METADATA_VERSION && feature.level >= LEVEL_TRANSACTIONS)
+    });
+    if has_transactions {
+        transaction("Bootstrap records", records.to_vec())
+    } else {
+        records.to_vec()
+    }
 }
 
 /// Whether the quorum is this node alone, by the voters in the log or by the last leader's word.

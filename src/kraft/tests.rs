@@ -10,7 +10,10 @@ use super::format::{
 };
 use super::*;
 use crate::base::{LeaderEpoch, NodeId, Offset, Timestamp, Uuid};
-use crate::metadata::record::{FenceBroker, NoOp, ProducerIds, TopicCreated};
+use crate::metadata::record::{
+    BrokerRegistrationChange, FeatureLevel, FenceBroker, FencingChange, NoOp, ProducerIds,
+    ShutdownChange, TopicCreated,
+};
 use crate::metadata::{ConfigResource, Image, Record};
 
 macro_rules! fixture {
@@ -71,7 +74,7 @@ fn what_java_wrote_reads_back_after_our_encoding() {
     for bytes in SEGMENTS.into_iter().chain(snapshots).chain([BOOTSTRAP]) {
         for batch in decode_all(bytes) {
             let batch = batch.expect("a good batch");
-            let encoded = batch.encode();
+            let encoded = batch.encode(METADATA_LEVEL_MAX);
             assert_eq!(Batch::decode(&encoded), Ok((batch, encoded.len())));
         }
     }
@@ -81,8 +84,9 @@ fn what_java_wrote_reads_back_after_our_encoding() {
 fn snapshots_of_java_are_encoded_byte_for_byte() {
     // In these, every record has the newest version, as we write them.
     for (end, epoch, bytes) in SNAPSHOTS {
-        let ours: Vec<u8> =
-            decode_all(bytes).flat_map(|batch| batch.expect("good").encode()).collect();
+        let ours: Vec<u8> = decode_all(bytes)
+            .flat_map(|batch| batch.expect("good").encode(METADATA_LEVEL_MAX))
+            .collect();
         assert_eq!(ours, bytes, "{end}-{epoch}");
     }
 }
@@ -127,6 +131,7 @@ fn our_snapshot_has_the_records_of_javas() {
         id: snapshot_id(end, epoch),
         last_contained: NOW,
         voters: loaded.voters.as_ref(),
+        level: METADATA_LEVEL_MAX,
         records: &image.records(),
         now: NOW,
     };
@@ -301,7 +306,7 @@ fn damaged_bytes_are_an_error_and_never_a_panic() {
     for cut in 0..length {
         assert_eq!(Batch::decode(&good[..cut]).err(), Some(BatchError::Truncated), "cut at {cut}");
     }
-    // Every byte of some batches changed, with a checksum that fits, so that it gets to the decoder.
+    // Bytes of some batches changed, with a checksum that fits, so that they reach the decoder.
     for bytes in [&good[..length], SNAPSHOTS[3].2, BOOTSTRAP] {
         let (_, length) = Batch::decode(bytes).expect("good");
         for at in 21..length {
@@ -337,4 +342,39 @@ fn meta_properties_read_back() {
     let old = MetaProperties::parse("version=0\nbroker.id=3\ncluster.id=x\\=y\n").expect("good");
     assert_eq!((old.node, old.cluster.as_str(), old.directory), (NodeId(3), "x=y", None));
     assert!(MetaProperties::parse("cluster.id=x\n").is_err());
+}
+
+#[test]
+fn at_an_older_level_nothing_is_written_that_its_releases_can_not_read() {
+    let loaded = java(3);
+    // Level, and the versions of RegisterBroker, PartitionCreated and BrokerRegistrationChange.
+    for (level, versions) in
+        [(7, [1, 0, 1]), (8, [2, 0, 1]), (17, [3, 1, 2]), (25, [3, 2, 2]), (30, [4, 2, 3])]
+    {
+        let mut image = loaded.replay().image().clone();
+        let feature = FeatureLevel { name: "metadata.version".to_owned(), level };
+        image.apply(&feature.into()).expect("fits");
+        let mut records = image.records();
+        assert_eq!(records.iter().any(|r| r.api_key() == 27), level >= 15, "level {level}");
+        let change = BrokerRegistrationChange {
+            broker: NodeId(1),
+            epoch: 227,
+            fenced: FencingChange::Unfenced,
+            in_controlled_shutdown: ShutdownChange::Unchanged,
+            log_dirs: Vec::new(),
+            cordoned_log_dirs: Some(Vec::new()),
+        };
+        records.push(change.into());
+        for record in records {
+            let bytes = record.encode(level);
+            let expected = match record.api_key() {
+                0 => versions[0],
+                3 => versions[1],
+                17 => versions[2],
+                _ => 0,
+            };
+            assert_eq!(bytes[2], expected, "{record:?} at level {level}");
+            assert!(Record::decode(&bytes).is_ok(), "{record:?} at level {level}");
+        }
+    }
 }

@@ -99,6 +99,12 @@ impl Epochs {
         self.starts.len() != before
     }
 
+    /// The log ends at `end`: epochs that begin behind it are dropped (one may begin right there).
+    /// Whether anything changed.
+    pub fn truncate_end_beyond(&mut self, end: Offset) -> bool {
+        self.truncate_end(end.next())
+    }
+
     /// The log now starts at `start`: earlier epochs are dropped but the last of them, which then
     /// begins there. Whether anything changed.
     pub fn truncate_start(&mut self, start: Offset) -> bool {

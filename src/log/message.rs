@@ -34,6 +34,8 @@ pub struct LogConfig {
     pub file_delete_delay_ms: u64,
     /// Whether `cleanup.policy` has `delete`.
     pub delete_policy: bool,
+    /// Whether `cleanup.policy` has `compact`.
+    pub compact_policy: bool,
 }
 
 impl Default for LogConfig {
@@ -50,6 +52,7 @@ impl Default for LogConfig {
             retention_bytes: None,
             file_delete_delay_ms: 60_000,
             delete_policy: true,
+            compact_policy: false,
         }
     }
 }

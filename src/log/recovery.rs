@@ -137,7 +137,9 @@ impl Loader<'_> {
             segments.insert(candidate.segment.base, Rc::new(candidate.segment));
         }
         self.finish_active(&mut segments).await?;
-        self.epochs.truncate_end(end);
+        // One may begin at the end, by a leader that wrote nothing yet. Kafka drops it here and
+        // assigns it again; keeping it spares a start two synced files a partition.
+        self.epochs.truncate_end_beyond(end);
         self.epochs.truncate_start(log_start);
         if self.epochs != epochs_before {
             let path = self.home.join(epochs::FILE_NAME);

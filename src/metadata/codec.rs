@@ -1,7 +1,7 @@
 //! How the fields of metadata and control records become bytes.
 //!
 //! Every message here is "flexible" (KIP-482): lengths are unsigned varints plus one, and a list of
-//! tagged fields follows the plain ones. [`message!`] declares a message once, as a table of its
+//! tagged fields follows the plain ones. `message!` declares a message once, as a table of its
 //! fields; encoding and decoding follow from it.
 //!
 //! Invariant: a decoder never reserves more than the bytes that remain could hold.

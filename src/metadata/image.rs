@@ -63,6 +63,27 @@ pub struct Topic {
     pub partitions: BTreeMap<i32, Partition>,
 }
 
+/// Topics that brokers use for themselves (Kafka's `Topic.INTERNAL_TOPICS`).
+const INTERNAL_TOPICS: [&str; 3] =
+    ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
+impl Topic {
+    /// A partition of it.
+    pub fn partition(&self, number: i32) -> Option<&Partition> {
+        self.partitions.get(&number)
+    }
+
+    /// Whether brokers use it for themselves.
+    pub fn is_internal(&self) -> bool {
+        Self::is_internal_name(&self.name)
+    }
+
+    /// Whether brokers use a topic of this name for themselves.
+    pub fn is_internal_name(name: &str) -> bool {
+        INTERNAL_TOPICS.contains(&name)
+    }
+}
+
 /// What a setting belongs to.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(i8)]

@@ -13,6 +13,8 @@ pub mod placement;
 pub mod record;
 mod replay;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod topic_name;
 
 pub use apply::ApplyError;

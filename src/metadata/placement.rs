@@ -36,8 +36,8 @@ impl Placement {
 /// The core that owns a partition where nobody placed it by hand.
 ///
 /// A topic's first partition goes to the core with the highest hash of (topic, core), its others to
-/// the cores behind that one, in turn: a topic's partitions spread as evenly as their number allows,
-/// and topics of one partition spread by the hash.
+/// the cores behind that one, in turn: a topic's partitions spread as evenly as their number
+/// allows, and topics of one partition spread by the hash.
 pub fn owner(key: PartitionKey, shard_count: u16) -> ShardId {
     assert!(shard_count > 0, "a process has a core");
     let first = (0..shard_count).max_by_key(|shard| weight(key.topic, *shard)).unwrap_or(0);

@@ -30,15 +30,17 @@ macro_rules! records {
                 }
             }
 
-            /// The record's value as it stands in the log, in the newest version.
-            pub fn encode(&self) -> Vec<u8> {
+            /// The record's value as it stands in a log of this `metadata.version` level. Fields
+            /// that releases of that level do not know are left out.
+            pub fn encode(&self, level: i16) -> Vec<u8> {
                 let mut out = Vec::new();
                 put_uvarint(FRAME_VERSION, &mut out);
                 put_uvarint(self.api_key(), &mut out);
                 match self {
                     $(Self::$name(message) => {
-                        put_uvarint($newest, &mut out);
-                        message.encode($newest, &mut out);
+                        let version = self.version_at(level).min($newest);
+                        put_uvarint(version as u32, &mut out);
+                        message.encode(version, &mut out);
                     })*
                 }
                 out
@@ -129,6 +131,33 @@ records! {
     RegisterController = 27, versions 0..=0;
     /// Eligible leader replicas were forgotten (KIP-966).
     ClearElr = 28, versions 0..=0;
+}
+
+/// Level of `metadata.version` from which there are metadata transactions, 3.6-IV1.
+pub const LEVEL_TRANSACTIONS: i16 = 13;
+/// Level from which controllers register, 3.7-IV0.
+pub const LEVEL_CONTROLLER_REGISTRATION: i16 = 15;
+const LEVEL_MIGRATION: i16 = 8;
+const LEVEL_DIRECTORIES: i16 = 17;
+const LEVEL_ELR: i16 = 23;
+const LEVEL_CORDONED: i16 = 30;
+
+impl Record {
+    /// The version in which Apache Kafka writes the record at a level (`MetadataVersion`).
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others have version 0 only")]
+    fn version_at(&self, level: i16) -> i16 {
+        let count = |levels: &[i16]| levels.iter().filter(|since| level >= **since).count() as i16;
+        match self {
+            Self::RegisterBroker(_) => {
+                1 + count(&[LEVEL_MIGRATION, LEVEL_DIRECTORIES, LEVEL_CORDONED])
+            }
+            Self::PartitionCreated(_) | Self::PartitionChange(_) => {
+                count(&[LEVEL_DIRECTORIES, LEVEL_ELR])
+            }
+            Self::BrokerRegistrationChange(_) => 1 + count(&[LEVEL_DIRECTORIES, LEVEL_CORDONED]),
+            _ => 0,
+        }
+    }
 }
 
 message! {

@@ -51,7 +51,6 @@ impl Replay {
     }
 
     fn apply(&mut self, record: &Record) -> Result<(), ApplyError> {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "three records are special here")]
         match (record, &mut self.pending) {
             (Record::BeginTransaction(_), pending @ None) => {
                 *pending = Some(self.published.clone())

@@ -3,7 +3,8 @@
 use crate::base::Uuid;
 use crate::metadata::image::{Image, Partition, Topic};
 use crate::metadata::record::{
-    Config, FeatureLevel, PartitionCreated, ProducerIds, Record, TopicCreated,
+    Config, FeatureLevel, LEVEL_CONTROLLER_REGISTRATION, PartitionCreated, ProducerIds, Record,
+    TopicCreated,
 };
 
 /// The feature whose level decides how all other records are written.
@@ -17,7 +18,9 @@ impl Image {
         let mut records = Vec::new();
         self.write_features(&mut records);
         records.extend(self.brokers.values().map(|broker| Record::from((**broker).clone())));
-        records.extend(self.controllers.values().map(|node| Record::from((**node).clone())));
+        if self.feature(METADATA_VERSION) >= LEVEL_CONTROLLER_REGISTRATION {
+            records.extend(self.controllers.values().map(|node| Record::from((**node).clone())));
+        }
         for topic in self.topics() {
             write_topic(topic, &mut records);
         }

@@ -243,6 +243,32 @@ impl Drop for Share {
     }
 }
 
+/// Lets every task that is runnable now go first; resolves when this one's turn comes again.
+///
+/// It does not reach the reactor: use [`Runtime::pass`](super::Runtime::pass) in long loops.
+pub async fn next_turn() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// The output of `future` when it is ready now. It must be awaited later if it is not: this poll
+/// registers nobody to wake.
+pub fn next_ready<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    let mut cx = std::task::Context::from_waker(Waker::noop());
+    match std::pin::Pin::new(future).poll(&mut cx) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

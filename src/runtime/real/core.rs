@@ -238,6 +238,11 @@ impl Core {
         }
     }
 
+    /// Has the process end as a signal would: `terminated` resolves on every core.
+    pub fn end_process(&self) {
+        sys::signal_end();
+    }
+
     /// The file systems of this machine.
     pub fn disk(&self) -> Disk {
         Disk::new(self.clone())

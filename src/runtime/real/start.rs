@@ -51,6 +51,9 @@ const CORE_DIED: i32 = 70;
 pub struct Options {
     /// The CPUs to use, one core of the process on each; those the process may run on when empty.
     pub cores: Vec<usize>,
+    /// How many cores to run, where `cores` names none: as many as there are CPUs when `None`.
+    /// More than there are CPUs share them.
+    pub core_count: Option<usize>,
     /// Most messages that wait to leave one core for another.
     pub lane_capacity: usize,
     /// How files are appended to; probed on each file system when `None`.
@@ -65,6 +68,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cores: Vec::new(),
+            core_count: None,
             lane_capacity: 4096,
             append_path: None,
             send_buffer_bytes: None,
@@ -204,7 +208,9 @@ where
 
 fn with_cores(mut options: Options) -> Result<Options, StartError> {
     if options.cores.is_empty() {
-        options.cores = sys::allowed_cpus().map_err(StartError::Other)?;
+        let cpus = sys::allowed_cpus().map_err(StartError::Other)?;
+        let count = options.core_count.unwrap_or(cpus.len());
+        options.cores = cpus.iter().copied().cycle().take(count).collect();
     }
     if options.cores.is_empty() || options.cores.len() > usize::from(u16::MAX) {
         return Err(StartError::Other(io::ErrorKind::InvalidInput.into()));

@@ -86,6 +86,12 @@ impl Core {
         }
     }
 
+    /// Asks the process to end, as SIGTERM does.
+    pub fn end_process(&self) {
+        self.0.process.told_to_end.set(true);
+        self.0.process.told.notify();
+    }
+
     /// See [`Runtime::disk`].
     pub fn disk(&self) -> Disk {
         let files = self.0.process.machine.files.clone();
