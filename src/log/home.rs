@@ -68,6 +68,15 @@ impl Home {
         ignore_missing(self.disk.sync_directory(&self.directory()).await)
     }
 
+    /// The same, and the directory's own name: it may be new.
+    pub(super) async fn sync_with_parent(&self) -> io::Result<()> {
+        self.sync().await?;
+        match self.directory().parent() {
+            Some(parent) => self.disk.sync_directory(parent).await,
+            None => Ok(()),
+        }
+    }
+
     /// Moves the directory.
     pub(super) async fn move_to(&self, to: &Path) -> io::Result<()> {
         self.disk.rename(&self.directory(), to).await?;

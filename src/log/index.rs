@@ -188,7 +188,9 @@ impl<E: Entry> Index<E> {
         if let Some(known) = self.last.get() {
             return Ok(known);
         }
-        let last = self.entry(self.written_count.get() - 1).await?;
+        let file = self.home.open(self.base, E::ENDING, OpenMode::Read).await?;
+        let position = (self.written_count.get() - 1) * E::BYTES;
+        let last = E::read(&file.read_at(position as u64, E::BYTES).await?);
         // An append may have come first.
         if self.last.get().is_none() {
             self.last.set(Some(last));
@@ -199,13 +201,6 @@ impl<E: Entry> Index<E> {
     /// The last entry, if [`last`](Self::last) or an append made it known.
     pub(super) fn known_last(&self) -> Option<E> {
         self.last.get().flatten()
-    }
-
-    /// Reads one entry of the file.
-    pub(super) async fn entry(&self, at: usize) -> io::Result<Option<E>> {
-        let file = self.home.open(self.base, E::ENDING, OpenMode::Read).await?;
-        let bytes = file.read_at((at * E::BYTES) as u64, E::BYTES).await?;
-        Ok(E::read(&bytes))
     }
 
     /// Appends an entry; its key is larger than all before.
@@ -297,23 +292,25 @@ impl<E: Entry> Index<E> {
         Ok(entries.take_while(|entry| entry.key() <= key).last().or(found))
     }
 
-    /// How many of the file's first `count` entries are real and hold offsets below `relative_end`.
-    ///
-    /// Behind the real ones may lie the zeros of reserved room, so this is a binary search.
-    pub(super) async fn count_below(&self, count: usize, relative_end: u64) -> io::Result<usize> {
-        if count == 0 {
-            return Ok(0);
+    /// The file's entries up to the first that `is_good` refuses or that does not grow: behind the
+    /// real ones may lie the zeros of reserved room, or what a power cut left of later ones.
+    pub(super) async fn good(&self, is_good: impl Fn(E) -> bool) -> io::Result<Vec<E>> {
+        let bytes = match self.home.read(self.base, E::ENDING).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let mut good: Vec<E> = Vec::new();
+        for entry in bytes.chunks_exact(E::BYTES).filter_map(E::read) {
+            let grows = good.last().is_none_or(|before| {
+                entry.key() > before.key() && entry.relative() > before.relative()
+            });
+            if entry.is_blank() || !grows || !is_good(entry) {
+                break;
+            }
+            good.push(entry);
         }
-        let file = self.home.open(self.base, E::ENDING, OpenMode::Read).await?;
-        let (mut low, mut high) = (0, count);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let bytes = file.read_at((middle * E::BYTES) as u64, E::BYTES).await?;
-            let is_below = E::read(&bytes)
-                .is_some_and(|e| !e.is_blank() && u64::from(e.relative()) < relative_end);
-            if is_below { low = middle + 1 } else { high = middle }
-        }
-        Ok(low)
+        Ok(good)
     }
 
     /// Cuts the file to its first `count` entries, and forgets everything behind them. Only for an

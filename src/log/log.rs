@@ -40,10 +40,15 @@ pub(super) struct Inner {
     pub(super) epochs: RefCell<Epochs>,
     /// Offsets of the producer snapshots on disk.
     pub(super) snapshots: RefCell<BTreeSet<Offset>>,
+    pub(super) truncation_count: Cell<u64>,
     /// Set when the files may differ from what is known: nothing is written any more.
     pub(super) failed: Cell<bool>,
     /// One who changes the log holds its only unit.
     turn: Budget,
+    /// One who syncs the log holds its only unit.
+    flushing: Budget,
+    /// Segments that were closed, or mended at the start, and not synced since.
+    closed: RefCell<Vec<Rc<Segment>>>,
     /// Old segments whose files are open, the longest unused first.
     open_old: RefCell<VecDeque<Rc<Segment>>>,
     parts: RefCell<Vec<Bytes>>,
@@ -68,8 +73,11 @@ impl Log {
             recovery_point: Cell::new(loaded.recovery_point),
             epochs: RefCell::new(loaded.epochs),
             snapshots: RefCell::new(loaded.snapshots),
+            truncation_count: Cell::new(0),
             failed: Cell::new(false),
             turn: Budget::new(1),
+            flushing: Budget::new(1),
+            closed: RefCell::new(loaded.changed),
             open_old: RefCell::default(),
             parts: RefCell::default(),
         }));
@@ -158,6 +166,7 @@ impl Log {
         }
         let config = self.config();
         active.finish(&config).await?;
+        self.0.closed.borrow_mut().push(active.clone());
         let next = self.new_segment(base).await?;
         self.0.segments.borrow_mut().insert(base, next);
         self.note_open(&active);
@@ -236,16 +245,24 @@ impl Log {
     /// Makes everything below `to` durable (`LocalLog.flush`). After a failure pages may be lost,
     /// and the log refuses writes.
     pub(super) async fn flush_to(&self, to: Offset) -> io::Result<()> {
+        let _share = self.0.flushing.take(1).await;
+        let truncation_count = self.0.truncation_count.get();
+        let to = to.min(self.end());
         let from = self.recovery_point();
-        if to <= from {
+        let mut unsynced: Vec<Rc<Segment>> = self.0.closed.take();
+        if to > from {
+            let segments = self.0.segments.borrow();
+            let first = segments.range(..=from).next_back().map_or(from, |(base, _)| *base);
+            for segment in segments.range(first..to).map(|(_, segment)| segment) {
+                if !unsynced.iter().any(|known| Rc::ptr_eq(known, segment)) {
+                    unsynced.push(segment.clone());
+                }
+            }
+        }
+        if unsynced.is_empty() {
             return Ok(());
         }
         self.check_writable()?;
-        let unsynced: Vec<Rc<Segment>> = {
-            let segments = self.0.segments.borrow();
-            let first = segments.range(..=from).next_back().map_or(from, |(base, _)| *base);
-            segments.range(first..to).map(|(_, segment)| segment.clone()).collect()
-        };
         for segment in &unsynced {
             match segment.sync().await {
                 Ok(()) => {}
@@ -260,10 +277,9 @@ impl Log {
         if unsynced.iter().any(|segment| segment.base >= from) {
             self.0.home.sync().await?;
         }
-        // A truncation may have come between; it lowers the end first.
-        let reached = to.min(self.end());
-        if reached > self.recovery_point() && unsynced.iter().all(|segment| self.holds(segment)) {
-            self.0.recovery_point.set(reached);
+        // What a truncation replaced meanwhile is no longer what was synced.
+        if truncation_count == self.0.truncation_count.get() && to > self.recovery_point() {
+            self.0.recovery_point.set(to);
         }
         Ok(())
     }
@@ -278,10 +294,8 @@ impl Log {
         if active.is_open() {
             active.trim().await?;
         }
+        self.0.closed.borrow_mut().push(active);
         self.flush_to(self.end()).await?;
-        // What was written since the last sync of the indexes, without a batch behind it.
-        active.offsets.sync().await?;
-        active.times.sync().await?;
         self.0.failed.set(true);
         self.release_files();
         Ok(())

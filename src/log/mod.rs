@@ -47,6 +47,8 @@ pub use message::{
 };
 
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

@@ -140,7 +140,11 @@ impl Log {
                     first_at_or_after(batch, target, start, UNPACKED_BYTES_MAX)
                 };
                 let smallest = target.to_wire();
-                return self.search(&segment, position, smallest, search).await;
+                let found = self.search(&segment, position, smallest, search).await?;
+                // Only what lies below the log's start may have been young enough here.
+                if found.is_some() {
+                    return Ok(found);
+                }
             }
             next = self.behind(segment.base);
         }

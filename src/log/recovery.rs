@@ -2,8 +2,8 @@
 //!
 //! After a clean stop everything can, and little is read. Otherwise the batches from the recovery
 //! point on are checked one by one, the log is cut at the first that is not whole and intact, and
-//! indexes are made anew from there. Index entries below the recovery point became durable before
-//! it moved up, so they show where to begin.
+//! indexes are made anew from there. Index entries below the recovery point show where to begin: the
+//! batches they lead to are durable. Of the entries themselves the last may be missing.
 //!
 //! Source: Kafka's `LogLoader`, `LogSegment.recover`.
 
@@ -39,6 +39,8 @@ pub(super) struct Loaded {
     pub(super) opened: Opened,
     /// Segments whose files are marked deleted.
     pub(super) removed: Vec<Offset>,
+    /// Segments that were changed, and are to be synced.
+    pub(super) changed: Vec<Rc<Segment>>,
 }
 
 /// A segment in the directory.
@@ -59,6 +61,7 @@ struct Loader<'a> {
     epochs: Epochs,
     opened: Opened,
     removed: Vec<Offset>,
+    checked: BTreeSet<Offset>,
 }
 
 /// Opens what is in the directory, which is made when it is missing.
@@ -78,6 +81,7 @@ pub(super) async fn load(
         setup,
         opened: Opened::default(),
         removed: Vec::new(),
+        checked: BTreeSet::new(),
     };
     Ok(loader.load(&entries).await?)
 }
@@ -129,7 +133,7 @@ impl Loader<'_> {
         if is_new {
             let config = &self.setup.config;
             let fresh = Segment::create(self.home, log_start, self.now, config).await?;
-            self.home.sync().await?;
+            self.home.sync_with_parent().await?;
             candidates.push(Candidate::of(fresh));
         }
         let start = candidates.first().map_or(log_start, |c| c.segment.base.max(log_start));
@@ -154,8 +158,19 @@ impl Loader<'_> {
             true => end,
             false => self.setup.recovery_point.min(end),
         };
-        let (epochs, opened, removed) = (self.epochs, self.opened, self.removed);
-        Ok(Loaded { segments, start, end, recovery_point, epochs, snapshots, opened, removed })
+        let changed = segments.values().filter(|segment| self.checked.contains(&segment.base));
+        let changed = changed.cloned().collect();
+        Ok(Loaded {
+            segments,
+            start,
+            end,
+            recovery_point,
+            epochs: self.epochs,
+            snapshots,
+            opened: self.opened,
+            removed: self.removed,
+            changed,
+        })
     }
 
     /// The segments in the directory, by what their files' sizes tell.
@@ -195,7 +210,9 @@ impl Loader<'_> {
         let first_unsure = match self.setup.clean {
             true => usize::MAX,
             false => candidates
-                .partition_point(|candidate| candidate.segment.base <= recovery_point)
+                // The one that ends there is looked at too: it may have been closed, and its room
+                // and indexes trimmed, after the sync.
+                .partition_point(|candidate| candidate.segment.base < recovery_point)
                 .saturating_sub(1),
         };
         let mut checked_end = None;
@@ -212,7 +229,12 @@ impl Loader<'_> {
             let trusted = if is_unsure { recovery_point } else { Offset::ZERO };
             let checked = self.check_segment(candidate, trusted).await?;
             checked_end = Some(checked.end);
-            if is_unsure && checked.is_damaged && at + 1 < candidates.len() {
+            let next_base = candidates.get(at + 1).map(|next| next.segment.base);
+            // A power cut may take a segment's end and leave the next one; what is compacted has
+            // gaps of its own.
+            let has_gap = !self.setup.config.compact_policy
+                && next_base.is_some_and(|base| base > checked.end);
+            if is_unsure && next_base.is_some() && (checked.is_damaged || has_gap) {
                 let behind = candidates.split_off(at + 1);
                 tracing::warn!(directory = %self.home.directory().display(), end = %checked.end,
                     segments = behind.len(), "segments behind a damaged one are deleted");
@@ -241,6 +263,7 @@ impl Loader<'_> {
         trusted: Offset,
     ) -> io::Result<Checked> {
         let segment = &candidate.segment;
+        self.checked.insert(segment.base);
         segment.forget();
         let begin = self.trusted_position(candidate, trusted).await?;
         let file = segment.file().await?;
@@ -287,29 +310,53 @@ impl Loader<'_> {
     /// behind that entry is dropped from the indexes.
     async fn trusted_position(&self, candidate: &Candidate, trusted: Offset) -> io::Result<u64> {
         let segment = &candidate.segment;
-        let relative_end = trusted.since(segment.base);
-        let offset_count = match candidate.has_indexes {
-            true => segment.offsets.count_below(candidate.sizes.offset_count, relative_end).await?,
-            false => 0,
-        };
-        if offset_count > 0
-            && let Some(entry) = segment.offsets.entry(offset_count - 1).await?
-            && self.leads_to_its_batch(segment, entry).await?
-        {
-            let relative_end = u64::from(entry.relative) + 1;
-            let count = candidate.sizes.time_count;
-            let time_count = segment.times.count_below(count, relative_end).await?;
-            if time_count > 0 {
-                segment.offsets.keep(offset_count).await?;
-                segment.times.keep(time_count).await?;
-                segment.load().await?;
-                return Ok(u64::from(entry.position));
+        if candidate.has_indexes && trusted > segment.base {
+            let end = trusted.since(segment.base);
+            let good = |entry: OffsetEntry| {
+                u64::from(entry.relative) < end && u64::from(entry.position) < candidate.file_bytes
+            };
+            let offsets = segment.offsets.good(good).await?;
+            if let Some(entry) = offsets.last().copied()
+                && self.leads_to_its_batch(segment, entry).await?
+            {
+                let good = |time: TimeEntry| time.relative <= entry.relative;
+                let times = segment.times.good(good).await?;
+                segment.offsets.keep(offsets.len()).await?;
+                segment.times.keep(times.len()).await?;
+                if let Some(largest) = self.largest_below(segment, entry).await? {
+                    segment.set_largest(largest);
+                    segment.load().await?;
+                    return Ok(u64::from(entry.position));
+                }
             }
         }
         segment.offsets.recreate().await?;
         segment.times.recreate().await?;
-        segment.load_nothing();
+        segment.set_largest(None);
         Ok(0)
+    }
+
+    /// The largest timestamp of the batches below `entry`'s. The time index may lack its last
+    /// entries, so headers are read from the last that is there. `None` outside when they do not
+    /// follow each other.
+    async fn largest_below(
+        &self,
+        segment: &Segment,
+        entry: OffsetEntry,
+    ) -> io::Result<Option<Option<TimeEntry>>> {
+        let mut largest = segment.times.last().await?;
+        let from = segment.base + largest.map_or(0, |time| u64::from(time.relative));
+        let mut walk = segment.walk(segment.position_near(from).await?).await?;
+        while walk.position() < u64::from(entry.position) {
+            let Some((header, _)) = walk.next().await? else { return Ok(None) };
+            let relative = header.last_offset().saturating_sub(segment.base.to_wire());
+            let Ok(relative) = u32::try_from(relative) else { return Ok(None) };
+            if header.max_timestamp > largest.map_or(-1, |known| known.timestamp) {
+                largest = Some(TimeEntry { timestamp: header.max_timestamp, relative });
+            }
+            self.runtime.pass().await;
+        }
+        Ok((walk.position() == u64::from(entry.position)).then_some(largest))
     }
 
     async fn leads_to_its_batch(&self, segment: &Segment, entry: OffsetEntry) -> io::Result<bool> {

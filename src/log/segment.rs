@@ -345,11 +345,6 @@ impl Segment {
         Ok(Walk::new(self.file().await?, position, self.size_bytes.get()))
     }
 
-    /// Says that there is nothing to load: the segment is about to be read from its first batch on.
-    pub(super) fn load_nothing(&self) {
-        self.largest.set(Some(None));
-    }
-
     /// Forgets what was remembered of batches, before they are read again.
     pub(super) fn forget(&self) {
         self.recent.borrow_mut().clear();

@@ -368,7 +368,8 @@ fn truncation_cuts_whole_batches_and_leaves_leases_alone() {
             }
             let before: Vec<_> = leases.iter().map(bytes_of).collect();
             let is_cut = log.truncate_to(offset(to)).await.expect("truncates");
-            assert_eq!((is_cut, log.end()), (to < 40, offset(to)));
+            let (asked, to) = (to, to / 2 * 2);
+            assert_eq!((is_cut, log.end()), (asked < 40, offset(to)));
             assert_eq!(log.recovery_point(), offset(to));
             assert_eq!(
                 log.latest_epoch(),

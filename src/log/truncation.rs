@@ -24,8 +24,9 @@ use crate::runtime::local::Share;
 const COPY_BYTES: u64 = 1 << 20;
 
 impl Log {
-    /// Cuts the log so that it ends at `to`: batches with offsets at or behind it go, whole.
-    /// Whether anything went (`UnifiedLog.truncateTo`).
+    /// Cuts the log so that it ends at `to`, or below it where a batch begins that holds `to`:
+    /// batches with offsets at or behind it go, whole. Whether anything went
+    /// (`UnifiedLog.truncateTo`, which leaves the end at `to` in any case).
     pub async fn truncate_to(&self, to: Offset) -> io::Result<bool> {
         let turn = self.turn().await;
         self.check_writable()?;
@@ -39,6 +40,8 @@ impl Log {
             self.restart_within(&turn, to).await?;
             return Ok(true);
         };
+        let to = cut.find(to).await?.map_or(to, |place| place.base.min(to));
+        self.0.truncation_count.set(self.0.truncation_count.get() + 1);
         self.0.end.set(to);
         self.0.recovery_point.set(self.recovery_point().min(to));
         self.0.start.set(self.start().min(to));
@@ -165,6 +168,7 @@ impl Log {
             segments.clear();
             segments.insert(at, fresh);
         }
+        self.0.truncation_count.set(self.0.truncation_count.get() + 1);
         self.0.start.set(at);
         self.0.end.set(at);
         self.0.recovery_point.set(self.recovery_point().min(at));
