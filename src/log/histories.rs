@@ -7,7 +7,7 @@ use crate::runtime::Runtime;
 use crate::runtime::sim::World;
 
 /// Histories that are lived through.
-const SEED_COUNT: u64 = 300;
+const SEED_COUNT: u64 = 120;
 
 /// Processes that follow each other on one disk.
 const LIFE_COUNT: usize = 6;
