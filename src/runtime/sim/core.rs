@@ -10,7 +10,8 @@ use crate::runtime::Runtime;
 
 use super::disk::Disk;
 use super::executor::{Clock, Owner, Sleep};
-use super::net::{Listener, StreamReader, StreamWriter};
+use super::net::Listener;
+use super::stream::{StreamReader, StreamWriter};
 use super::world::{Inner, Process};
 
 /// 2026-01-01 00:00 UTC in milliseconds: when the wall clocks of all worlds begin.
@@ -86,10 +87,9 @@ impl Core {
         }
     }
 
-    /// Asks the process to end, as SIGTERM does.
+    /// See [`Runtime::end_process`].
     pub fn end_process(&self) {
-        self.0.process.told_to_end.set(true);
-        self.0.process.told.notify();
+        self.0.process.tell_to_end();
     }
 
     /// See [`Runtime::disk`].

@@ -36,8 +36,11 @@ pub(super) struct FileSystem {
     pub(super) volume: Arc<Volume>,
     pub(super) faults: Cell<Faults>,
     /// The locks that were taken, by process, so that they go with it.
-    locks: RefCell<BTreeMap<ProcessId, Vec<(Arc<Inode>, u64)>>>,
+    locks: RefCell<BTreeMap<ProcessId, Vec<Held>>>,
 }
+
+/// A lock that was taken: the file, and the number of the taking.
+type Held = (Arc<Inode>, u64);
 
 impl FileSystem {
     pub(super) fn new() -> Self {
@@ -358,12 +361,12 @@ impl File {
         inode.set_length(length)
     }
 
-    /// See [`File`](crate::runtime::File::preallocate). A file that is longer keeps its length.
+    /// See [`File`](crate::runtime::File::preallocate).
     pub async fn preallocate(&self, length: u64) -> io::Result<()> {
         let OpenFile { disk, inode, .. } = self.writable()?;
         disk.turn().await;
         disk.clock.record(&[inode.number, length]);
-        inode.set_length(length.max(inode.length()))
+        inode.set_length(length)
     }
 
     /// See [`File`](crate::runtime::File::lease).
@@ -454,7 +457,7 @@ mod tests {
         let holder =
             world.start_process(machine, "holder", 1, |runtime, _: Lanes<()>| async move {
                 let lock = runtime.disk().lock(Path::new("/lock")).await.expect("free");
-                // Leaked on purpose: a killed process runs no destructors that others could rely on.
+                // Leaked on purpose: nobody may rely on a killed process to run destructors.
                 std::mem::forget(lock);
                 runtime.sleep(Duration::MAX).await;
             });

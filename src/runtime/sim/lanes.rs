@@ -209,7 +209,8 @@ mod tests {
         };
         let process = world.start_process(machine, "p", 3, main);
         assert!(world.run_until(Duration::from_secs(1), || world.exited(process)), "seed {seed}");
-        let received = seen.borrow().clone();
+        let received = seen.take();
+        assert!(received.len() == 100, "seed {seed}");
         received
     }
 

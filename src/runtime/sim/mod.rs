@@ -15,6 +15,7 @@ mod inode;
 mod lanes;
 mod net;
 mod random;
+mod stream;
 mod tree;
 mod world;
 
@@ -24,8 +25,9 @@ pub use self::core::Core;
 pub use disk::{Disk, File, FileLease, Lock};
 pub use faults::{Chance, Faults};
 pub use lanes::Lanes;
-pub use net::{Listener, StreamReader, StreamWriter};
+pub use net::Listener;
 pub use random::Random;
+pub use stream::{StreamReader, StreamWriter};
 pub use world::{MachineId, ProcessId, World};
 
 use super::Runtime;

@@ -26,7 +26,8 @@ use super::disk::FileSystem;
 use super::executor::{Executor, Owner, Stepped};
 use super::faults::Faults;
 use super::lanes;
-use super::net::{Farewell, Network};
+use super::net::Network;
+use super::stream::Farewell;
 
 /// Steps after which a world is taken to go on for ever, unless a test sets another number.
 const STEPS_MAX: u64 = 50_000_000;
@@ -62,6 +63,14 @@ pub(super) struct Process {
     cores_running: Cell<u16>,
 }
 
+impl Process {
+    /// Makes `terminated` resolve on every core.
+    pub(super) fn tell_to_end(&self) {
+        self.told_to_end.set(true);
+        self.told.notify();
+    }
+}
+
 /// What the cores' handles share.
 pub(super) struct Inner {
     pub(super) executor: Executor,
@@ -71,6 +80,31 @@ pub(super) struct Inner {
 }
 
 /// A simulated world. Dropping it ends all that is in it.
+///
+/// ```
+/// use std::time::Duration;
+/// use bytes::Bytes;
+/// use corelog::runtime::{Chunk, Lanes, sim::World};
+///
+/// let world = World::new(7);
+/// let (here, there) = (world.machine("client"), world.machine("server"));
+/// let server = world.start_process(there, "server", 2, |runtime, _lanes: Lanes<()>| async move {
+///     let listener = runtime.listen("0.0.0.0:9092").await.unwrap();
+///     while let Ok((_reader, mut writer, _peer)) = listener.accept().await {
+///         writer.send(&[Chunk::Bytes(Bytes::from("welcome"))]).await.unwrap();
+///     }
+/// });
+/// world.run_for(Duration::from_millis(1));
+/// let first = world.run(here, |runtime| async move {
+///     let (mut reader, _writer) = runtime.connect("server:9092").await.unwrap();
+///     let mut buffer = [0; 16];
+///     reader.read(&mut buffer).await.unwrap();
+///     buffer[0]
+/// });
+/// assert_eq!(first, b'w');
+/// world.kill(server);
+/// assert!(world.exited(server));
+/// ```
 pub struct World {
     seed: u64,
     inner: Rc<Inner>,
@@ -204,9 +238,7 @@ impl World {
 
     /// Asks a process to end, as SIGTERM does: its `terminated()` resolves.
     pub fn terminate(&self, process: ProcessId) {
-        let process = self.process(process);
-        process.told_to_end.set(true);
-        process.told.notify();
+        self.process(process).tell_to_end();
     }
 
     /// Whether a process has ended, in whatever way.
@@ -242,6 +274,11 @@ impl World {
     /// Sets how many messages each lane of the processes started from now on holds.
     pub fn set_lane_capacity(&self, capacity: usize) {
         self.lane_capacity.set(capacity);
+    }
+
+    /// Sets how many bytes each direction of the connections made from now on holds.
+    pub fn set_socket_buffer_bytes(&self, buffer_bytes: usize) {
+        self.inner.network.set_buffer_bytes(buffer_bytes);
     }
 
     /// Sets how far a machine's wall clock is ahead, in milliseconds; drawn between -500 and 500
@@ -346,6 +383,7 @@ impl Drop for World {
             process.alive.set(false);
         }
         self.inner.executor.end_tasks(|_| true);
+        self.inner.network.clear();
     }
 }
 
@@ -363,8 +401,12 @@ fn text_of(reason: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use bytes::Bytes;
 
     use super::*;
+    use crate::runtime::{Chunk, OpenMode};
 
     /// Two cores that write, sleep and yield, and their world's history.
     fn history(seed: u64) -> (u64, u64, Vec<(u16, u32)>) {
@@ -404,6 +446,86 @@ mod tests {
         }
         assert_eq!(hashes.len(), 50);
         assert!(orders.len() > 45, "{} different orders", orders.len());
+    }
+
+    /// A server of two cores that writes what it is sent to its disk by its other core and is
+    /// killed and started again, a client that sends until all is answered.
+    fn busy_history(seed: u64) -> (u64, u64) {
+        let world = World::new(seed);
+        let (here, there) = (world.machine("client"), world.machine("server"));
+        let start = || world.start_process(there, "server", 2, serve);
+        let client = world.start_process(here, "client", 1, |runtime, _: Lanes<()>| async move {
+            let mut number = 0;
+            while number < 40 {
+                runtime.sleep(Duration::from_micros(100)).await;
+                let Ok((mut reader, mut writer)) = runtime.connect("server:1").await else {
+                    continue;
+                };
+                let question = [Chunk::Bytes(Bytes::from(vec![number; 300]))];
+                let mut answer = [0];
+                while number < 40
+                    && writer.send(&question).await.is_ok()
+                    && reader.read(&mut answer).await.is_ok_and(|count| count == 1)
+                {
+                    number += 1;
+                }
+            }
+        });
+        for _ in 0..3 {
+            let server = start();
+            world.run_for(Duration::from_millis(10));
+            world.kill(server);
+        }
+        start();
+        assert!(world.run_until(Duration::from_secs(1), || world.exited(client)), "seed {seed}");
+        (world.history_hash(), world.steps())
+    }
+
+    async fn serve(runtime: Runtime, lanes: Lanes<Bytes>) {
+        let mut inbox = Vec::new();
+        if runtime.shard() == ShardId(1) {
+            let file = runtime.disk().open(Path::new("/log"), OpenMode::Create).await;
+            let file = file.expect("opens");
+            loop {
+                lanes.receive(&mut inbox).await;
+                let end = file.size_bytes().await.expect("known");
+                file.write_at(end, &inbox).await.expect("room");
+                file.sync().await.expect("a good disk");
+                for message in inbox.drain(..) {
+                    assert!(lanes.send(ShardId(0), message).is_ok(), "few are under way");
+                }
+            }
+        }
+        let listener = runtime.listen("server:1").await.expect("free");
+        loop {
+            let (mut reader, mut writer, _) = listener.accept().await.expect("accepts");
+            let (mut buffer, mut filled) = ([0; 300], 0);
+            while let Ok(count @ 1..) = reader.read(&mut buffer[filled..]).await {
+                filled += count;
+                if filled < 300 {
+                    continue;
+                }
+                let question = Bytes::copy_from_slice(&buffer);
+                assert!(lanes.send(ShardId(1), question).is_ok(), "few are under way");
+                lanes.receive(&mut inbox).await;
+                let answer = inbox.remove(0).slice(..1);
+                if writer.send(&[Chunk::Bytes(answer)]).await.is_err() {
+                    break;
+                }
+                filled = 0;
+            }
+        }
+    }
+
+    #[test]
+    fn two_processes_that_use_everything_have_one_history_too() {
+        let mut hashes = BTreeSet::new();
+        for seed in 0..50 {
+            let history = busy_history(seed);
+            assert_eq!(history, busy_history(seed), "seed {seed}");
+            hashes.insert(history);
+        }
+        assert_eq!(hashes.len(), 50);
     }
 
     #[test]
