@@ -11,8 +11,8 @@ pub mod leader;
 pub mod message;
 pub mod partition;
 pub mod producers;
-mod read;
 pub mod snapshot;
+mod read;
 mod writer;
 
 pub use leader::Leader;
