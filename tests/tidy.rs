@@ -5,14 +5,37 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, the lowest first; each may import only rooms listed before it (and itself).
 const ROOMS: [&str; 15] = [
-    "base", "runtime", "config", "metrics", "protocol", "log", "metadata", "kraft", "partition",
-    "controller", "mesh", "handlers", "connection", "broker", "cli",
+    "base",
+    "runtime",
+    "config",
+    "metrics",
+    "protocol",
+    "log",
+    "metadata",
+    "kraft",
+    "partition",
+    "controller",
+    "mesh",
+    "handlers",
+    "connection",
+    "broker",
+    "cli",
 ];
 
 /// What only `runtime` may name: the world outside, and the executor.
 const WORLD: [&str; 12] = [
-    "glommio::", "libc::", "std::fs", "std::net::Tcp", "std::net::Udp", "std::thread", "std::os::",
-    "Instant::now", "SystemTime", "getrandom", "thread_local!", "static mut",
+    "glommio::",
+    "libc::",
+    "std::fs",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::thread",
+    "std::os::",
+    "Instant::now",
+    "SystemTime",
+    "getrandom",
+    "thread_local!",
+    "static mut",
 ];
 
 /// Words for nothing in particular; types have better names.

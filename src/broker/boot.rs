@@ -33,8 +33,7 @@ pub(super) async fn run(shard: &Rc<Shard>) -> Result<(), Failure> {
     sort_directories(shard, &directory, &image).await?;
     let registration = registration(shard, &config, &metadata);
     let records = registration_records(&image, metadata.next_offset(), &registration);
-    let (image, _) =
-        metadata.append(records).await.map_err(|error| Failure(error.to_string()))?;
+    let (image, _) = metadata.append(records).await.map_err(|error| Failure(error.to_string()))?;
     let start = Arc::new(StartUp {
         image: image.clone(),
         cluster_id: metadata.cluster().to_owned(),
@@ -152,7 +151,10 @@ async fn read_checkpoints(disk: &Disk, directory: &Path) -> Result<Checkpoints, 
 /// they are renamed, never removed.
 async fn sort_directories(shard: &Shard, directory: &Path, image: &Image) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
-        Failure(format!("the log directory {} can not be put in order ({error})", directory.display()))
+        Failure(format!(
+            "the log directory {} can not be put in order ({error})",
+            directory.display()
+        ))
     };
     let disk = shard.runtime.disk();
     for entry in disk.list(directory).await.map_err(failed)? {
@@ -171,11 +173,8 @@ async fn sort_directories(shard: &Shard, directory: &Path, image: &Image) -> Res
                         .is_some_and(|topic| topic.partitions.contains_key(&partition));
                 if !known {
                     let unique = shard.runtime.random_uuid();
-                    let stray = directory.join(names::stray_directory_name(
-                        &topic,
-                        partition,
-                        unique,
-                    ));
+                    let stray =
+                        directory.join(names::stray_directory_name(&topic, partition, unique));
                     tracing::warn!(directory = %path.display(), to = %stray.display(),
                         "a directory of no known partition is set aside");
                     disk.rename(&path, &stray).await.map_err(failed)?;

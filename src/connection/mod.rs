@@ -132,10 +132,7 @@ impl Connection {
     /// Starts a request: what it does before its first wait is done when this returns, so that
     /// requests of one connection take effect in order.
     fn start(self: &Rc<Self>, client: &Rc<Client>, frame: bytes::Bytes, share: Share) {
-        let slot = Rc::new(Slot {
-            response: RefCell::new(None),
-            share: RefCell::new(Some(share)),
-        });
+        let slot = Rc::new(Slot { response: RefCell::new(None), share: RefCell::new(Some(share)) });
         self.slots.borrow_mut().push_back(slot.clone());
         let mut handled = Box::pin(handlers::handle(self.shard.clone(), client.clone(), frame));
         let waker = std::task::Waker::noop();

@@ -30,8 +30,7 @@ pub(super) const TOPIC_OPERATIONS: i32 =
 
 /// The same for the cluster: create, alter, describe, cluster action, describe configs, alter
 /// configs, idempotent write.
-const CLUSTER_OPERATIONS: i32 =
-    1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 
 /// Features whose behaviour this broker has, with the levels it can do. A cluster's metadata may
 /// have finalized more (groups, transactions): they are kept there and not announced.
@@ -53,7 +52,10 @@ pub(super) fn api_versions(
     let request = ApiVersionsRequest::decode(header.version, body)?;
     if !request.names_are_valid(header.version) {
         let error = ErrorCode::InvalidRequest;
-        return Ok(answer(header, &ApiVersionsResponse { error, ..ApiVersionsResponse::default() }));
+        return Ok(answer(
+            header,
+            &ApiVersionsResponse { error, ..ApiVersionsResponse::default() },
+        ));
     }
     let image = shard.image();
     let mut response = ApiVersionsResponse::of_this_broker();

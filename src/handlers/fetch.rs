@@ -148,7 +148,7 @@ fn find<'a>(image: &'a Image, topic: &TopicRef) -> Result<&'a Topic, ErrorCode> 
         TopicRef::Id(id) => {
             let topic = id.and_then(|id| image.topic(id));
             topic.map(|topic| &**topic).ok_or(ErrorCode::UnknownTopicId)
-        },
+        }
         TopicRef::Name(name) => {
             let topic = image.topic_named(name);
             topic.map(|topic| &**topic).ok_or(ErrorCode::UnknownTopicOrPartition)

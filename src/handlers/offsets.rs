@@ -13,9 +13,7 @@ use crate::base::{LeaderEpoch, Offset, PartitionKey, Timestamp};
 use crate::handlers::call::{Kind, scatter};
 use crate::handlers::{Response, answer, answer_cold};
 use crate::mesh::{Answer, Ask, Shard};
-use crate::partition::{
-    EpochEnd, FetchError, Isolation, OffsetFound, OffsetQuery, TimestampQuery,
-};
+use crate::partition::{EpochEnd, FetchError, Isolation, OffsetFound, OffsetQuery, TimestampQuery};
 use crate::protocol::frame::RequestHeader;
 use crate::protocol::list_offsets::{
     EARLIEST_LOCAL_TIMESTAMP, EARLIEST_PENDING_UPLOAD_TIMESTAMP, EARLIEST_TIMESTAMP,

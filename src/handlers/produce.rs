@@ -92,9 +92,11 @@ fn refuse_all(header: &RequestHeader, request: &ProduceRequest, error: ErrorCode
 
 /// Whether any batch has the transactional bit, as far as its header can be read.
 fn has_transactional_records(request: &ProduceRequest) -> bool {
-    request.topics.iter().flat_map(|topic| &topic.partitions).any(|partition| {
-        validate::claims_transaction(&partition.records)
-    })
+    request
+        .topics
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+        .any(|partition| validate::claims_transaction(&partition.records))
 }
 
 /// Checks every batch, and sorts those that pass by the core that owns their partition.
@@ -139,9 +141,7 @@ fn split(
 
 fn find_topic<'a>(image: &'a Image, asked: &ProduceTopic) -> Result<&'a Topic, ErrorCode> {
     match asked.topic_id {
-        Some(id) => {
-            image.topic(id).map(|topic| &**topic).ok_or(ErrorCode::UnknownTopicId)
-        }
+        Some(id) => image.topic(id).map(|topic| &**topic).ok_or(ErrorCode::UnknownTopicId),
         None if asked.name.is_empty() => Err(ErrorCode::UnknownTopicId),
         None => {
             let topic = image.topic_named(&asked.name);

@@ -42,8 +42,7 @@ pub(super) fn describe_partitions(
     if !cursor_fits || from_partition < 0 {
         // The schema has no place for an error of the whole request but each topic's.
         let topics = names.iter().map(|name| failed_topic(name, ErrorCode::InvalidRequest));
-        let response =
-            DescribeTopicPartitionsResponse::default().with_topics(topics.collect());
+        let response = DescribeTopicPartitionsResponse::default().with_topics(topics.collect());
         return Ok(answer_cold(header, &response));
     }
     let limit = u32::try_from(request.response_partition_limit).unwrap_or(0);

@@ -1,36 +1,50 @@
 //! The offset index and the time index of a segment.
 //!
-//! Entries of the active segment gather in memory and reach the file a page at a time; the file is
-//! opened only then, and when an old entry is looked up. Byte order is big-endian.
+//! New entries gather in memory and reach the file a block at a time; the youngest ones stay in
+//! memory, where nearly all lookups end. The file is opened only for a write or a lookup of an old
+//! entry. Byte order is big-endian.
 //!
-//! | offset index | 0..4 | offset minus the segment's base             |
-//! |              | 4..8 | where its batch begins in the segment, bytes |
-//! | time index   | 0..8 | the largest timestamp so far, milliseconds   |
-//! |              | 8..12| the offset that came with it minus the base  |
+//! | offset index | 0..4 | a batch's last offset minus the segment's base  |
+//! |              | 4..8 | where that batch begins in the segment, bytes    |
+//! | time index   | 0..8 | the largest timestamp so far, milliseconds       |
+//! |              | 8..12| the last offset of its batch, minus the base     |
 //!
 //! Source: Kafka's `OffsetIndex`, `TimeIndex`, `AbstractIndex`.
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::runtime::{Disk, OpenMode};
+use crate::base::Offset;
+use crate::log::home::Home;
+use crate::runtime::OpenMode;
 
-/// Bytes of entries that gather in memory before they are written.
-const GATHERED_BYTES: usize = 4 << 10;
+/// Entries that gather before they are written: 2 KiB of an offset index, 1 MiB of the log.
+const BLOCK_COUNT: usize = 256;
+
+/// Bytes of a file that are searched in memory instead of entry by entry.
+const SEARCH_BYTES: usize = 4 << 10;
 
 /// An entry of an index: a key that grows, and what it leads to.
 pub(super) trait Entry: Copy {
     /// Bytes of an entry in the file.
     const BYTES: usize;
+    /// Entries kept free at the end of a full index: the time index gets one more at the roll.
+    const RESERVED_COUNT: usize;
+    /// The file's ending.
+    const ENDING: &'static str;
     /// Appends the entry's bytes.
     fn write(self, to: &mut Vec<u8>);
-    /// Reads an entry from its bytes.
+    /// Reads an entry from its bytes; `None` when they are cut off.
     fn read(from: &[u8]) -> Option<Self>;
     /// The key that entries are sorted by.
     fn key(self) -> i64;
+    /// The offset it holds, minus the segment's base.
+    fn relative(self) -> u32;
+    /// Whether it is the zeros of room that Kafka reserves behind the entries.
+    fn is_blank(self) -> bool;
 }
 
 /// An entry of the offset index.
@@ -53,6 +67,8 @@ pub(super) struct TimeEntry {
 
 impl Entry for OffsetEntry {
     const BYTES: usize = 8;
+    const RESERVED_COUNT: usize = 0;
+    const ENDING: &'static str = "index";
 
     fn write(self, to: &mut Vec<u8>) {
         to.extend_from_slice(&self.relative.to_be_bytes());
@@ -71,10 +87,21 @@ impl Entry for OffsetEntry {
     fn key(self) -> i64 {
         i64::from(self.relative)
     }
+
+    fn relative(self) -> u32 {
+        self.relative
+    }
+
+    /// A segment's first batch never has an entry, so no real one leads to position 0.
+    fn is_blank(self) -> bool {
+        self.position == 0
+    }
 }
 
 impl Entry for TimeEntry {
     const BYTES: usize = 12;
+    const RESERVED_COUNT: usize = 1;
+    const ENDING: &'static str = "timeindex";
 
     fn write(self, to: &mut Vec<u8>) {
         to.extend_from_slice(&self.timestamp.to_be_bytes());
@@ -93,127 +120,162 @@ impl Entry for TimeEntry {
     fn key(self) -> i64 {
         self.timestamp
     }
+
+    fn relative(self) -> u32 {
+        self.relative
+    }
+
+    fn is_blank(self) -> bool {
+        self.timestamp == 0 && self.relative == 0
+    }
 }
 
-/// One index file and its entries that are not in it yet.
+/// One index of one segment.
+///
+/// Invariant: `tail` holds the entries from `tail_begin` on; those below `written_count` are in the
+/// file; `tail_begin <= written_count <= count()`.
 pub(super) struct Index<E: Entry> {
-    path: PathBuf,
-    /// Entries in the file.
+    home: Rc<Home>,
+    base: Offset,
     written_count: Cell<usize>,
-    gathered: RefCell<Vec<E>>,
-    last: Cell<Option<E>>,
+    tail_begin: Cell<usize>,
+    tail: RefCell<Vec<E>>,
+    /// The last entry; `None` inside when it was not read yet.
+    last: Cell<Option<Option<E>>>,
+    /// Whether the file changed since its last sync.
+    unsynced: Cell<bool>,
 }
 
 impl<E: Entry> Index<E> {
-    /// An index without entries; its file is made anew.
-    pub(super) async fn create(disk: &Disk, path: PathBuf) -> io::Result<Self> {
-        let file = disk.open(&path, OpenMode::Create).await?;
-        file.truncate(0).await?;
-        Ok(Self::with(path, 0, None))
-    }
-
-    /// The index of a file of `size_bytes`. `None` when the file can not be one: its size is no
-    /// multiple of an entry's.
-    pub(super) async fn open(
-        disk: &Disk,
-        path: PathBuf,
-        size_bytes: u64,
-    ) -> io::Result<Option<Self>> {
-        let size = size_bytes as usize;
-        if size % E::BYTES != 0 {
-            return Ok(None);
-        }
-        let count = size / E::BYTES;
-        let mut last = None;
-        if count > 0 {
-            let file = disk.open(&path, OpenMode::Read).await?;
-            let bytes = file.read_at(((count - 1) * E::BYTES) as u64, E::BYTES).await?;
-            last = E::read(&bytes);
-        }
-        Ok(Some(Self::with(path, count, last)))
-    }
-
-    fn with(path: PathBuf, written_count: usize, last: Option<E>) -> Self {
+    /// The index of a segment whose file has `count` entries; nothing is read or written.
+    pub(super) fn existing(home: &Rc<Home>, base: Offset, count: usize) -> Self {
         Self {
-            path,
-            written_count: Cell::new(written_count),
-            gathered: RefCell::default(),
-            last: Cell::new(last),
+            home: home.clone(),
+            base,
+            written_count: Cell::new(count),
+            tail_begin: Cell::new(count),
+            tail: RefCell::default(),
+            last: Cell::new(if count == 0 { Some(None) } else { None }),
+            unsynced: Cell::new(false),
         }
+    }
+
+    /// Drops all entries. The file becomes a new, empty one.
+    pub(super) async fn recreate(&self) -> io::Result<()> {
+        self.home.remove(self.base, E::ENDING).await?;
+        self.home.open(self.base, E::ENDING, OpenMode::Create).await?;
+        self.written_count.set(0);
+        self.tail_begin.set(0);
+        self.tail.borrow_mut().clear();
+        self.last.set(Some(None));
+        self.unsynced.set(true);
+        Ok(())
     }
 
     /// How many entries there are.
     pub(super) fn count(&self) -> usize {
-        self.written_count.get() + self.gathered.borrow().len()
+        self.tail_begin.get() + self.tail.borrow().len()
     }
 
-    /// The last entry.
-    pub(super) fn last(&self) -> Option<E> {
-        self.last.get()
+    /// Whether the index has no room for `more_count` entries and one further.
+    pub(super) fn is_full(&self, bytes_max: u32, more_count: usize) -> bool {
+        let count_max = (bytes_max as usize / E::BYTES).saturating_sub(E::RESERVED_COUNT);
+        self.count() + more_count >= count_max
     }
 
-    /// Whether another entry would exceed `bytes_max`.
-    pub(super) fn is_full(&self, bytes_max: u32) -> bool {
-        self.count() >= bytes_max as usize / E::BYTES
+    /// The last entry, read from the file when that is needed.
+    pub(super) async fn last(&self) -> io::Result<Option<E>> {
+        if let Some(known) = self.last.get() {
+            return Ok(known);
+        }
+        let file = self.home.open(self.base, E::ENDING, OpenMode::Read).await?;
+        let position = (self.written_count.get() - 1) * E::BYTES;
+        let last = E::read(&file.read_at(position as u64, E::BYTES).await?);
+        // An append may have come first.
+        if self.last.get().is_none() {
+            self.last.set(Some(last));
+        }
+        Ok(self.last.get().flatten())
     }
 
-    /// The index's file.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// The last entry, if [`last`](Self::last) or an append made it known.
+    pub(super) fn known_last(&self) -> Option<E> {
+        self.last.get().flatten()
     }
 
     /// Appends an entry; its key is larger than all before.
     pub(super) fn append(&self, entry: E) {
-        self.gathered.borrow_mut().push(entry);
-        self.last.set(Some(entry));
+        debug_assert!(self.known_last().is_none_or(|last| last.key() < entry.key()));
+        self.tail.borrow_mut().push(entry);
+        self.last.set(Some(Some(entry)));
     }
 
     /// Whether enough entries gathered for a write.
     pub(super) fn wants_write(&self) -> bool {
-        self.gathered.borrow().len() * E::BYTES >= GATHERED_BYTES
+        self.count() - self.written_count.get() >= BLOCK_COUNT
     }
 
-    /// Writes what gathered.
-    pub(super) async fn write(&self, disk: &Disk) -> io::Result<()> {
-        let count = self.gathered.borrow().len();
-        if count == 0 {
+    /// Writes what gathered. May run twice at a time: both write the same bytes.
+    pub(super) async fn write(&self) -> io::Result<()> {
+        let (begin, end) = (self.written_count.get(), self.count());
+        if begin == end {
             return Ok(());
         }
-        let mut bytes = Vec::with_capacity(count * E::BYTES);
-        for entry in self.gathered.borrow().iter() {
+        let mut bytes = Vec::with_capacity((end - begin) * E::BYTES);
+        for entry in &self.tail.borrow()[begin - self.tail_begin.get()..] {
             entry.write(&mut bytes);
         }
-        let position = (self.written_count.get() * E::BYTES) as u64;
-        let file = disk.open(&self.path, OpenMode::Write).await?;
-        file.write_at(position, &[Bytes::from(bytes)]).await?;
-        self.gathered.borrow_mut().drain(..count);
-        self.written_count.set(self.written_count.get() + count);
+        let file = self.home.open(self.base, E::ENDING, OpenMode::Create).await?;
+        file.write_at((begin * E::BYTES) as u64, &[Bytes::from(bytes)]).await?;
+        self.unsynced.set(true);
+        self.written_count.set(self.written_count.get().max(end));
+        let mut tail = self.tail.borrow_mut();
+        if tail.len() > 2 * BLOCK_COUNT {
+            let keep_from = self.written_count.get().saturating_sub(BLOCK_COUNT);
+            let dropped = keep_from.saturating_sub(self.tail_begin.get());
+            tail.drain(..dropped);
+            self.tail_begin.set(self.tail_begin.get() + dropped);
+        }
         Ok(())
     }
 
-    /// Writes what gathered, and makes the file durable.
-    pub(super) async fn sync(&self, disk: &Disk) -> io::Result<()> {
-        self.write(disk).await?;
-        disk.open(&self.path, OpenMode::Write).await?.sync().await
+    /// Makes durable what was written; what gathers stays in memory.
+    pub(super) async fn sync(&self) -> io::Result<()> {
+        if !self.unsynced.replace(false) {
+            return Ok(());
+        }
+        let synced = async {
+            let file = self.home.open(self.base, E::ENDING, OpenMode::Write).await?;
+            file.sync().await
+        };
+        synced.await.inspect_err(|_| self.unsynced.set(true))
+    }
+
+    /// Gives back what memory it can: the segment takes no more entries.
+    pub(super) fn release(&self) {
+        if self.written_count.get() == self.count() {
+            self.tail_begin.set(self.written_count.get());
+            *self.tail.borrow_mut() = Vec::new();
+        }
     }
 
     /// The last entry whose key is `key` or smaller.
-    pub(super) async fn floor(&self, disk: &Disk, key: i64) -> io::Result<Option<E>> {
-        {
-            let gathered = self.gathered.borrow();
-            let at = gathered.partition_point(|entry| entry.key() <= key);
+    pub(super) async fn floor(&self, key: i64) -> io::Result<Option<E>> {
+        let mut high = {
+            let tail = self.tail.borrow();
+            let at = tail.partition_point(|entry| entry.key() <= key);
             if at > 0 {
-                return Ok(Some(gathered[at - 1]));
+                return Ok(Some(tail[at - 1]));
             }
-        }
-        let mut high = self.written_count.get();
+            self.tail_begin.get()
+        };
         if high == 0 {
             return Ok(None);
         }
-        let file = disk.open(&self.path, OpenMode::Read).await?;
+        let file = self.home.open(self.base, E::ENDING, OpenMode::Read).await?;
         let mut low = 0;
         let mut found = None;
-        while low < high {
+        while (high - low) * E::BYTES > SEARCH_BYTES {
             let middle = low + (high - low) / 2;
             let bytes = file.read_at((middle * E::BYTES) as u64, E::BYTES).await?;
             // A file that got shorter under us has no entry there.
@@ -225,32 +287,55 @@ impl<E: Entry> Index<E> {
                 Some(_) | None => high = middle,
             }
         }
-        Ok(found)
+        let bytes = file.read_at((low * E::BYTES) as u64, (high - low) * E::BYTES).await?;
+        let entries = bytes.chunks_exact(E::BYTES).filter_map(E::read);
+        Ok(entries.take_while(|entry| entry.key() <= key).last().or(found))
     }
 
-    /// Drops entries from the first that `keep` refuses on. The file is cut.
-    pub(super) async fn cut(&self, disk: &Disk, keep: impl Fn(E) -> bool) -> io::Result<()> {
-        self.gathered.borrow_mut().clear();
-        let bytes = match self.written_count.get() {
-            0 => Vec::new(),
-            _ => disk.read(&self.path).await?,
+    /// The file's entries up to the first that `is_good` refuses or that does not grow: behind the
+    /// real ones may lie the zeros of reserved room, or what a power cut left of later ones.
+    pub(super) async fn good(&self, is_good: impl Fn(E) -> bool) -> io::Result<Vec<E>> {
+        let bytes = match self.home.read(self.base, E::ENDING).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
         };
-        let entries = bytes.chunks_exact(E::BYTES).filter_map(E::read);
-        let mut previous: Option<E> = None;
-        let mut count = 0;
-        for entry in entries {
-            // Entries that do not grow are damage.
-            let grows = previous.is_none_or(|before| entry.key() > before.key());
-            if !grows || !keep(entry) {
+        let mut good: Vec<E> = Vec::new();
+        for entry in bytes.chunks_exact(E::BYTES).filter_map(E::read) {
+            let grows = good.last().is_none_or(|before| {
+                entry.key() > before.key() && entry.relative() > before.relative()
+            });
+            if entry.is_blank() || !grows || !is_good(entry) {
                 break;
             }
-            previous = Some(entry);
-            count += 1;
+            good.push(entry);
         }
-        let file = disk.open(&self.path, OpenMode::Create).await?;
+        Ok(good)
+    }
+
+    /// Cuts the file to its first `count` entries, and forgets everything behind them. Only for an
+    /// index nobody else uses yet.
+    pub(super) async fn keep(&self, count: usize) -> io::Result<()> {
+        let file = self.home.open(self.base, E::ENDING, OpenMode::Create).await?;
         file.truncate((count * E::BYTES) as u64).await?;
+        self.tail.borrow_mut().clear();
         self.written_count.set(count);
-        self.last.set(previous);
+        self.tail_begin.set(count);
+        self.last.set(if count == 0 { Some(None) } else { None });
+        self.unsynced.set(true);
         Ok(())
+    }
+
+    /// All entries, for a segment that is cut.
+    pub(super) async fn all(&self) -> io::Result<Vec<E>> {
+        let mut entries: Vec<E> = match self.tail_begin.get() {
+            0 => Vec::new(),
+            begin => {
+                let bytes = self.home.read(self.base, E::ENDING).await?;
+                bytes.chunks_exact(E::BYTES).filter_map(E::read).take(begin).collect()
+            }
+        };
+        entries.extend_from_slice(&self.tail.borrow());
+        Ok(entries)
     }
 }

@@ -1,9 +1,12 @@
-//! The log of one partition: its segments, its epochs, its recovery point.
+//! A log: its segments in order, where it starts and ends, and what is durable of it.
+//!
+//! One task at a time changes it (a turn is taken by append, roll, truncation and retention);
+//! readers go on meanwhile: they hold the segments they read, and bytes they may see never change.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -11,202 +14,116 @@ use bytes::Bytes;
 
 use crate::base::{LeaderEpoch, Offset, Timestamp};
 use crate::log::epochs::{self, Epochs};
-use crate::log::names::{file_name, parse_file_name};
+use crate::log::home::Home;
+use crate::log::message::{AppendBatch, BatchMeta, LogConfig, OpenError, Opened, Setup};
 use crate::log::recovery;
-use crate::log::segment::Segment;
-use crate::runtime::{Disk, Runtime};
+use crate::log::segment::{Segment, WriteError};
+use crate::runtime::Runtime;
+use crate::runtime::local::{Budget, Share};
 
-/// Old segments whose file stays open: what consumers read through.
-const OPEN_OLD_SEGMENTS_MAX: usize = 2;
+/// Old segments of one log whose files stay open for readers.
+const OPEN_OLD_COUNT_MAX: usize = 2;
 
-/// The settings a log acts on.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct LogConfig {
-    /// `segment.bytes`.
-    pub segment_bytes: u32,
-    /// `segment.ms`.
-    pub segment_ms: u64,
-    /// `segment.jitter.ms`.
-    pub segment_jitter_ms: u64,
-    /// `index.interval.bytes`.
-    pub index_interval_bytes: u32,
-    /// `segment.index.bytes`.
-    pub index_bytes_max: u32,
-    /// `preallocate`.
-    pub preallocate: bool,
-    /// `retention.ms`; `None` for ever.
-    pub retention_ms: Option<u64>,
-    /// `retention.bytes`; `None` for any size.
-    pub retention_bytes: Option<u64>,
-    /// `file.delete.delay.ms`.
-    pub file_delete_delay_ms: u64,
-    /// `cleanup.policy` has `delete`.
-    pub delete_policy: bool,
-    /// `cleanup.policy` has `compact`.
-    pub compact_policy: bool,
-}
-
-/// What a log is opened with.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// The partition's directory; made when it is missing.
-    pub directory: PathBuf,
-    /// The settings.
-    pub config: LogConfig,
-    /// All below it is known to be durable.
-    pub recovery_point: Offset,
-    /// Where the log starts, when that is above the first segment's base.
-    pub log_start: Offset,
-    /// Whether the last process ended cleanly: nothing needs to be checked then.
-    pub clean: bool,
-}
-
-/// What opening a log took.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Opened {
-    /// Bytes that were checked.
-    pub scanned_bytes: u64,
-    /// Bytes that were cut off: a torn or damaged tail.
-    pub truncated_bytes: u64,
-    /// Segments whose indexes were made anew.
-    pub rebuilt_count: u32,
-}
-
-/// Why a log could not be opened.
-#[derive(Debug)]
-pub enum OpenError {
-    /// The disk refused.
-    Io(io::Error),
-    /// A file is damaged in a way that a start must not mend by itself.
-    Damaged(String),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Damaged(what) => f.write_str(what),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-impl From<io::Error> for OpenError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// What the log keeps about a batch.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct BatchMeta {
-    /// The first offset.
-    pub base_offset: Offset,
-    /// The last offset.
-    pub last_offset: Offset,
-    /// The largest timestamp, as on the wire.
-    pub max_timestamp: i64,
-    /// The offset that goes with it into the time index: the batch's last one.
-    pub max_timestamp_offset: Offset,
-    /// Size of the whole batch.
-    pub size_bytes: u32,
-    /// The epoch of the leader that wrote it.
-    pub leader_epoch: LeaderEpoch,
-}
-
-/// A batch to append: stamped with its offset and epoch.
-#[derive(Clone, Debug)]
-pub struct AppendBatch {
-    /// What the log keeps about it.
-    pub meta: BatchMeta,
-    /// Its bytes.
-    pub parts: [Bytes; 2],
-}
-
-/// The log of one partition. Clones are the same log; it belongs to one core.
+/// A partition's log on its core. Clones are the same log.
 #[derive(Clone)]
 pub struct Log(pub(super) Rc<Inner>);
 
 pub(super) struct Inner {
     pub(super) runtime: Runtime,
-    pub(super) disk: Disk,
-    pub(super) directory: PathBuf,
+    pub(super) home: Rc<Home>,
     pub(super) config: RefCell<LogConfig>,
+    /// By their bases; never empty.
     pub(super) segments: RefCell<BTreeMap<Offset, Rc<Segment>>>,
-    pub(super) epochs: RefCell<Epochs>,
-    pub(super) snapshots: RefCell<Vec<Offset>>,
     pub(super) start: Cell<Offset>,
     pub(super) end: Cell<Offset>,
     pub(super) recovery_point: Cell<Offset>,
-    /// Files were made or renamed since the directory was synced.
-    directory_stale: Cell<bool>,
+    pub(super) epochs: RefCell<Epochs>,
+    /// Offsets of the producer snapshots on disk.
+    pub(super) snapshots: RefCell<BTreeSet<Offset>>,
+    pub(super) truncation_count: Cell<u64>,
+    /// Set when the files may differ from what is known: nothing is written any more.
+    pub(super) failed: Cell<bool>,
+    /// One who changes the log holds its only unit.
+    turn: Budget,
+    /// One who syncs the log holds its only unit.
+    flushing: Budget,
+    /// Segments that were closed, or mended at the start, and not synced since.
+    closed: RefCell<Vec<Rc<Segment>>>,
+    /// Old segments whose files are open, the longest unused first.
+    open_old: RefCell<VecDeque<Rc<Segment>>>,
+    parts: RefCell<Vec<Bytes>>,
 }
 
 impl Log {
-    /// Opens a log. After a crash what lies behind the recovery point is checked.
+    /// Opens a log, or makes a new one where none is.
+    ///
+    /// After a clean stop only the end of the last segment is read. Otherwise all batches from the
+    /// recovery point on are checked, and the log is cut at the first damaged one (`LogLoader`).
     pub async fn open(runtime: &Runtime, setup: Setup) -> Result<(Self, Opened), OpenError> {
-        let disk = runtime.disk();
-        disk.create_directories(&setup.directory).await?;
-        let loaded = recovery::load(runtime, &setup).await?;
-        let first = loaded.segments.first_key_value().map(|(base, _)| *base).unwrap_or_default();
-        let start = setup.log_start.max(first).min(loaded.end);
+        let home = Rc::new(Home::new(runtime.disk(), setup.directory.clone()));
+        let config = setup.config.clone();
+        let loaded = recovery::load(runtime, &home, setup).await?;
         let log = Self(Rc::new(Inner {
             runtime: runtime.clone(),
-            disk,
-            directory: setup.directory,
-            config: RefCell::new(setup.config),
+            home,
+            config: RefCell::new(config),
             segments: RefCell::new(loaded.segments),
+            start: Cell::new(loaded.start),
+            end: Cell::new(loaded.end),
+            recovery_point: Cell::new(loaded.recovery_point),
             epochs: RefCell::new(loaded.epochs),
             snapshots: RefCell::new(loaded.snapshots),
-            start: Cell::new(start),
-            end: Cell::new(loaded.end),
-            recovery_point: Cell::new(if setup.clean {
-                loaded.end
-            } else {
-                setup.recovery_point.min(loaded.end)
-            }),
-            directory_stale: Cell::new(true),
+            truncation_count: Cell::new(0),
+            failed: Cell::new(false),
+            turn: Budget::new(1),
+            flushing: Budget::new(1),
+            closed: RefCell::new(loaded.changed),
+            open_old: RefCell::default(),
+            parts: RefCell::default(),
         }));
-        if loaded.epochs_changed {
-            log.write_epochs().await?;
-        }
+        log.remove_later(loaded.removed);
         Ok((log, loaded.opened))
     }
 
-    /// The first offset that may be read.
+    /// The first offset that can be read; it may lie within a batch, or within a segment.
     pub fn start(&self) -> Offset {
         self.0.start.get()
     }
 
-    /// The offset the next record gets.
+    /// The offset of the next record.
     pub fn end(&self) -> Offset {
         self.0.end.get()
     }
 
-    /// All below it is durable.
+    /// Everything below is durable.
     pub fn recovery_point(&self) -> Offset {
         self.0.recovery_point.get()
     }
 
-    /// Bytes of all segments.
+    /// Size of all segments.
     pub fn size_bytes(&self) -> u64 {
-        self.0.segments.borrow().values().map(|segment| segment.size_bytes.get()).sum()
+        self.0.segments.borrow().values().map(|segment| segment.size_bytes()).sum()
     }
 
-    /// How many segments there are.
+    /// How many segments there are; at least one.
     pub fn segment_count(&self) -> usize {
         self.0.segments.borrow().len()
     }
 
-    /// The first offset of the first segment; the log start may lie above it.
-    pub fn first_segment_base(&self) -> Offset {
-        self.0.segments.borrow().keys().next().copied().unwrap_or_default()
+    /// The first offsets of the segments.
+    pub fn segment_bases(&self) -> Vec<Offset> {
+        self.0.segments.borrow().keys().copied().collect()
     }
 
-    /// The directory.
-    pub fn directory(&self) -> &Path {
-        &self.0.directory
+    /// The first offset of the oldest segment.
+    pub fn first_segment_base(&self) -> Offset {
+        let segments = self.0.segments.borrow();
+        segments.first_key_value().map_or(self.end(), |(base, _)| *base)
+    }
+
+    /// The partition's directory.
+    pub fn directory(&self) -> PathBuf {
+        self.0.home.directory()
     }
 
     /// The settings in force.
@@ -214,119 +131,188 @@ impl Log {
         self.0.config.borrow().clone()
     }
 
-    /// Changes the settings.
+    /// Changes the settings; they count from the next append or deletion on.
     pub fn set_config(&self, config: LogConfig) {
         *self.0.config.borrow_mut() = config;
     }
 
-    pub(super) fn active(&self) -> Rc<Segment> {
-        let segments = self.0.segments.borrow();
-        segments.values().next_back().expect("a log has an active segment").clone()
+    /// Whether the log refuses writes, because its files may differ from what is known.
+    pub fn is_failed(&self) -> bool {
+        self.0.failed.get()
     }
 
-    /// Whether `batch` belongs into the next segment, once `pending_bytes` were appended to this
-    /// one.
-    pub fn will_roll_after(&self, pending_bytes: u64, batch: &BatchMeta, now: Timestamp) -> bool {
-        let config = self.0.config.borrow();
-        self.active().should_roll(batch, pending_bytes, &config, now.to_wire())
+    /// Whether [`roll`](Self::roll) is due before `next` is appended.
+    pub fn will_roll(&self, next: &BatchMeta, now: Timestamp) -> bool {
+        self.will_roll_after(0, next, now)
     }
 
-    /// Appends stamped batches that follow the log's end, in one write. On an error nothing of
-    /// them is in the log.
-    pub async fn append(&self, batches: &[AppendBatch]) -> io::Result<()> {
-        let (Some(first), Some(last)) = (batches.first(), batches.last()) else { return Ok(()) };
-        assert_eq!(first.meta.base_offset, self.end(), "appends follow the end");
-        let latest = self.latest_epoch();
-        if latest.is_none_or(|latest| latest < first.meta.leader_epoch) {
-            self.assign_epoch(first.meta.leader_epoch, first.meta.base_offset).await?;
-        }
-        let config = self.config();
-        self.active().append(&self.0.disk, batches, &config).await?;
-        self.0.end.set(last.meta.last_offset.next());
-        Ok(())
+    /// The same for a batch that will follow `pending_bytes` not yet appended.
+    pub fn will_roll_after(&self, pending_bytes: u64, next: &BatchMeta, now: Timestamp) -> bool {
+        self.active().should_roll(pending_bytes, next, now, &self.0.config.borrow())
     }
 
     /// Closes the active segment and begins the next one at the log's end. The closed one becomes
-    /// durable in the background.
+    /// durable in the background, and the recovery point moves up behind it (`UnifiedLog.roll`).
     pub async fn roll(&self) -> io::Result<()> {
-        let (inner, config) = (&self.0, self.config());
-        let old = self.active();
-        if old.base == self.end() {
+        let turn = self.turn().await;
+        self.roll_within(&turn).await
+    }
+
+    pub(super) async fn roll_within(&self, _turn: &Share) -> io::Result<()> {
+        self.check_writable()?;
+        let (active, base) = (self.active(), self.end());
+        if active.size_bytes() == 0 && active.base == base {
             return Ok(());
         }
-        old.finish(&inner.disk, &config).await?;
-        let now_ms = inner.runtime.wall_clock().to_wire();
-        let end = self.end();
-        let new = Segment::create(&inner.disk, &inner.directory, end, now_ms, &config).await?;
-        inner.segments.borrow_mut().insert(end, Rc::new(new));
-        inner.directory_stale.set(true);
-        self.limit_open_files();
+        let config = self.config();
+        active.finish(&config).await?;
+        self.0.closed.borrow_mut().push(active.clone());
+        let next = self.new_segment(base).await?;
+        self.0.segments.borrow_mut().insert(base, next);
+        self.note_open(&active);
         let log = self.clone();
-        inner.runtime.spawn("segment sync", async move {
-            if let Err(error) = log.sync_segments_below(end).await {
-                tracing::error!(directory = %log.directory().display(), %error,
-                    "a closed segment can not be synced");
+        self.0.runtime.spawn("log flush", async move {
+            if let Err(error) = log.flush_to(base).await {
+                let directory = log.0.home.directory();
+                tracing::error!(directory = %directory.display(), %error, "sync failed");
             }
         });
         Ok(())
     }
 
-    /// Old segments keep their files open only while few are.
-    pub(super) fn limit_open_files(&self) {
-        let segments = self.0.segments.borrow();
-        let old = segments.values().rev().skip(1).filter(|segment| segment.is_open());
-        for segment in old.skip(OPEN_OLD_SEGMENTS_MAX) {
+    pub(super) async fn new_segment(&self, base: Offset) -> io::Result<Rc<Segment>> {
+        let now = self.0.runtime.wall_clock();
+        let config = self.config();
+        let segment = Segment::create(&self.0.home, base, now, &config).await?;
+        Ok(Rc::new(segment.with_jitter(&config, self.0.runtime.random())))
+    }
+
+    /// Appends batches that follow each other, in one write. They must not reach into the next
+    /// segment ([`will_roll`](Self::will_roll)), and their offsets not lie below the end.
+    ///
+    /// On an error nothing of them is visible, now or after a restart.
+    pub async fn append(&self, batches: &[AppendBatch]) -> io::Result<()> {
+        let Some(newest) = batches.last().map(|batch| batch.meta) else { return Ok(()) };
+        let turn = self.turn().await;
+        self.check_writable()?;
+        let mut end = self.end();
+        for batch in batches {
+            let meta = &batch.meta;
+            assert!(meta.base_offset >= end, "a batch's offsets follow the log's end");
+            assert!(meta.last_offset >= meta.base_offset, "a batch's offsets grow");
+            if self.latest_epoch().is_none_or(|known| known < meta.leader_epoch) {
+                self.assign_epoch_within(&turn, meta.leader_epoch, meta.base_offset).await?;
+            }
+            end = meta.last_offset.next();
+        }
+        let active = self.active();
+        assert!(newest.last_offset.since(active.base) <= i32::MAX as u64, "a roll was due");
+        let mut parts = self.0.parts.take();
+        parts.extend(batches.iter().flat_map(|batch| batch.parts.iter().cloned()));
+        let written = active.write(&parts).await;
+        parts.clear();
+        self.0.parts.replace(parts);
+        match written {
+            Ok(()) => {}
+            Err(WriteError::Refused(error)) => return Err(error),
+            Err(WriteError::Torn(error)) => {
+                self.0.failed.set(true);
+                return Err(error);
+            }
+        }
+        {
+            let config = self.0.config.borrow();
+            for batch in batches {
+                active.note(&batch.meta, &config);
+            }
+        }
+        self.0.end.set(end);
+        // The batches are in the log whatever becomes of the indexes: they gather further, and a
+        // restart makes them anew.
+        if let Err(error) = active.write_indexes_if_due().await {
+            let directory = self.0.home.directory();
+            tracing::warn!(directory = %directory.display(), %error, "index not written");
+        }
+        Ok(())
+    }
+
+    /// Makes everything below the end, as of this call, durable. Returns the recovery point.
+    pub async fn flush(&self) -> io::Result<Offset> {
+        self.flush_to(self.end()).await?;
+        Ok(self.recovery_point())
+    }
+
+    /// Makes everything below `to` durable (`LocalLog.flush`). After a failure pages may be lost,
+    /// and the log refuses writes.
+    pub(super) async fn flush_to(&self, to: Offset) -> io::Result<()> {
+        let _share = self.0.flushing.take(1).await;
+        let truncation_count = self.0.truncation_count.get();
+        let to = to.min(self.end());
+        let from = self.recovery_point();
+        let mut unsynced: Vec<Rc<Segment>> = self.0.closed.take();
+        if to > from {
+            let segments = self.0.segments.borrow();
+            let first = segments.range(..=from).next_back().map_or(from, |(base, _)| *base);
+            for segment in segments.range(first..to).map(|(_, segment)| segment) {
+                if !unsynced.iter().any(|known| Rc::ptr_eq(known, segment)) {
+                    unsynced.push(segment.clone());
+                }
+            }
+        }
+        if unsynced.is_empty() {
+            return Ok(());
+        }
+        self.check_writable()?;
+        for segment in &unsynced {
+            match segment.sync().await {
+                Ok(()) => {}
+                // Retention or a deleted topic took it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.holds(segment) => {}
+                Err(error) => {
+                    self.0.failed.set(true);
+                    return Err(error);
+                }
+            }
+        }
+        if unsynced.iter().any(|segment| segment.base >= from) {
+            self.0.home.sync().await?;
+        }
+        // What a truncation replaced meanwhile is no longer what was synced.
+        if truncation_count == self.0.truncation_count.get() && to > self.recovery_point() {
+            self.0.recovery_point.set(to);
+        }
+        Ok(())
+    }
+
+    /// Leaves the files as a clean stop leaves them: complete indexes, no reserved room, all of it
+    /// durable. Nothing may be written afterwards.
+    pub async fn close(&self) -> io::Result<()> {
+        let _turn = self.turn().await;
+        self.check_writable()?;
+        let active = self.active();
+        active.finish(&self.config()).await?;
+        if active.is_open() {
+            active.trim().await?;
+        }
+        self.0.closed.borrow_mut().push(active);
+        self.flush_to(self.end()).await?;
+        self.0.failed.set(true);
+        self.release_files();
+        Ok(())
+    }
+
+    /// Lets all files go; the next use opens them again. For partitions that are idle.
+    pub fn release_files(&self) {
+        self.0.open_old.borrow_mut().clear();
+        for segment in self.0.segments.borrow().values() {
             segment.close_file();
         }
     }
 
-    async fn sync_segments_below(&self, end: Offset) -> io::Result<()> {
-        let point = self.recovery_point();
-        let stale: Vec<Rc<Segment>> = {
-            let segments = self.0.segments.borrow();
-            let first = segments.range(..=point).next_back().map_or(point, |(base, _)| *base);
-            segments.range(first..end.max(first)).map(|(_, segment)| segment.clone()).collect()
-        };
-        for segment in stale {
-            segment.sync(&self.0.disk).await?;
-            segment.offsets.sync(&self.0.disk).await?;
-            segment.times.sync(&self.0.disk).await?;
-        }
-        self.sync_directory().await?;
-        let point = self.recovery_point().max(end);
-        self.0.recovery_point.set(point.min(self.end()));
-        Ok(())
-    }
-
-    async fn sync_directory(&self) -> io::Result<()> {
-        if self.0.directory_stale.replace(false)
-            && let Err(error) = self.0.disk.sync_directory(&self.0.directory).await
-        {
-            self.0.directory_stale.set(true);
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    /// Makes everything below the end, as it is now, durable. Returns the new recovery point.
-    pub async fn flush(&self) -> io::Result<Offset> {
-        let end = self.end();
-        let active = self.active();
-        self.sync_segments_below(active.base).await?;
-        active.sync(&self.0.disk).await?;
-        let point = self.recovery_point().max(end);
-        self.0.recovery_point.set(point);
-        Ok(point)
-    }
-
-    /// Leaves the files as a clean stop leaves them.
-    pub async fn close(&self) -> io::Result<()> {
-        let config = self.config();
-        let active = self.active();
-        active.finish(&self.0.disk, &config).await?;
-        self.flush().await?;
-        active.close_file();
-        Ok(())
+    /// Moves the partition's directory, as topic deletion does before it removes it.
+    pub async fn rename_directory(&self, to: &Path) -> io::Result<()> {
+        let _turn = self.turn().await;
+        self.0.home.move_to(to).await
     }
 
     /// The latest leader epoch.
@@ -334,74 +320,105 @@ impl Log {
         self.0.epochs.borrow().latest()
     }
 
-    /// The leader epoch of the first record that may be read.
+    /// The epoch of the first record.
     pub fn epoch_at_start(&self) -> Option<LeaderEpoch> {
         self.0.epochs.borrow().epoch_of(self.start())
     }
 
-    /// The largest epoch not above `asked` and its end; `None` when unknown.
+    /// The epoch of the record at `offset`.
+    pub fn epoch_of(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.0.epochs.borrow().epoch_of(offset)
+    }
+
+    /// The largest epoch not above `asked`, and where it ends; `None` when that is unknown
+    /// (`LeaderEpochFileCache.endOffsetFor`).
     pub fn end_offset_for(&self, asked: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         self.0.epochs.borrow().end_offset_for(asked, self.end())
     }
 
-    /// Begins a leader epoch; durable when this returns.
+    /// `epoch` begins at `start`. It is durable when this returns: a batch of an epoch is never
+    /// visible before.
     pub async fn assign_epoch(&self, epoch: LeaderEpoch, start: Offset) -> io::Result<()> {
-        let changed = self.0.epochs.borrow_mut().assign(epoch, start);
-        if changed { self.write_epochs().await } else { Ok(()) }
+        let turn = self.turn().await;
+        self.assign_epoch_within(&turn, epoch, start).await
     }
 
-    pub(super) async fn write_epochs(&self) -> io::Result<()> {
-        let text = self.0.epochs.borrow().format();
-        let path = self.0.directory.join(epochs::FILE_NAME);
-        self.0.disk.write_atomically(&path, text.as_bytes()).await
+    async fn assign_epoch_within(
+        &self,
+        turn: &Share,
+        epoch: LeaderEpoch,
+        start: Offset,
+    ) -> io::Result<()> {
+        self.change_epochs(turn, |epochs| epochs.assign(epoch, start)).await
     }
 
-    /// The offsets there are producer snapshots of, in order.
-    pub fn snapshots(&self) -> Vec<Offset> {
-        self.0.snapshots.borrow().clone()
-    }
-
-    /// The bytes of a producer snapshot.
-    pub async fn read_snapshot(&self, at: Offset) -> io::Result<Vec<u8>> {
-        self.0.disk.read(&self.0.directory.join(file_name(at, "snapshot"))).await
-    }
-
-    /// Writes a producer snapshot of the offset `at`. Older ones stay where a segment begins.
-    pub async fn write_snapshot(&self, at: Offset, bytes: &[u8]) -> io::Result<()> {
-        let path = self.0.directory.join(file_name(at, "snapshot"));
-        self.0.disk.write_atomically(&path, bytes).await?;
-        let stale: Vec<Offset> = {
-            let segments = self.0.segments.borrow();
-            let mut snapshots = self.0.snapshots.borrow_mut();
-            snapshots.retain(|known| *known != at);
-            let stale =
-                snapshots.iter().filter(|s| !segments.contains_key(s)).copied().collect();
-            snapshots.retain(|known| segments.contains_key(known));
-            snapshots.push(at);
-            snapshots.sort_unstable();
-            stale
-        };
-        for old in stale {
-            self.remove_snapshot_file(old).await?;
+    /// Changes the epochs; the file first.
+    pub(super) async fn change_epochs(
+        &self,
+        _turn: &Share,
+        change: impl FnOnce(&mut Epochs) -> bool,
+    ) -> io::Result<()> {
+        let mut changed = self.0.epochs.borrow().clone();
+        if change(&mut changed) {
+            let path = self.0.home.join(epochs::FILE_NAME);
+            self.0.home.disk.write_atomically(&path, changed.format().as_bytes()).await?;
+            *self.0.epochs.borrow_mut() = changed;
         }
         Ok(())
     }
 
-    pub(super) async fn remove_snapshot_file(&self, at: Offset) -> io::Result<()> {
-        let path = self.0.directory.join(file_name(at, "snapshot"));
-        match self.0.disk.remove_file(&path).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
+    /// Waits until nobody changes the log; it is the caller's to change until the share is dropped.
+    pub(super) async fn turn(&self) -> Share {
+        self.0.turn.take(1).await
+    }
+
+    pub(super) fn check_writable(&self) -> io::Result<()> {
+        if self.0.failed.get() {
+            return Err(io::Error::other("the log is closed after a failed write or sync"));
+        }
+        Ok(())
+    }
+
+    /// The segment that is written.
+    pub(super) fn active(&self) -> Rc<Segment> {
+        let segments = self.0.segments.borrow();
+        let (_, active) = segments.last_key_value().expect("a log has at least one segment");
+        active.clone()
+    }
+
+    /// The segment that holds `offset`, or would.
+    pub(super) fn floor(&self, offset: Offset) -> Option<Rc<Segment>> {
+        let segments = self.0.segments.borrow();
+        segments.range(..=offset).next_back().map(|(_, segment)| segment.clone())
+    }
+
+    /// The segment behind the one at `base`.
+    pub(super) fn behind(&self, base: Offset) -> Option<Rc<Segment>> {
+        let segments = self.0.segments.borrow();
+        let mut behind = segments.range((Bound::Excluded(base), Bound::Unbounded));
+        behind.next().map(|(_, segment)| segment.clone())
+    }
+
+    /// Whether the segment is still part of the log.
+    pub(super) fn holds(&self, segment: &Rc<Segment>) -> bool {
+        let segments = self.0.segments.borrow();
+        segments.get(&segment.base).is_some_and(|known| Rc::ptr_eq(known, segment))
+    }
+
+    /// An old segment's file was opened; the one unused for longest is closed when there are many.
+    pub(super) fn note_open(&self, segment: &Rc<Segment>) {
+        if !segment.is_open() || Rc::ptr_eq(segment, &self.active()) {
+            return;
+        }
+        let mut open = self.0.open_old.borrow_mut();
+        if let Some(at) = open.iter().position(|known| Rc::ptr_eq(known, segment)) {
+            open.remove(at);
+        }
+        open.push_back(segment.clone());
+        if open.len() > OPEN_OLD_COUNT_MAX
+            && let Some(unused) = open.pop_front()
+        {
+            unused.close_file();
         }
     }
-}
-
-/// The files of a directory that belong to segments: base offset, ending, size.
-pub(super) fn segment_files(
-    entries: &[crate::runtime::Entry],
-) -> impl Iterator<Item = (Offset, &str, u64)> {
-    entries.iter().filter(|entry| !entry.is_directory).filter_map(|entry| {
-        let (base, ending) = parse_file_name(&entry.name)?;
-        Some((base, ending, entry.size_bytes))
-    })
 }

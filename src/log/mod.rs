@@ -5,32 +5,50 @@
 //!   00000000000000000000.log        batches, exactly as on the wire     segment
 //!   00000000000000000000.index      offset -> position                  index
 //!   00000000000000000000.timeindex  largest timestamp -> offset         index
-//!   00000000000000000000.snapshot   producers' state at that offset     (partition::producers)
+//!   00000000000000000000.txnindex   aborted transactions                aborted
+//!   00000000000000000000.snapshot   producers' state at that offset     snapshots
 //!   leader-epoch-checkpoint         where leader epochs began           epochs
 //!   partition.metadata              the topic's id                      partition_metadata
 //! ```
 //!
-//! [`Log`] is one writer's and many readers' view of it. Opening after a clean stop reads a few KiB
-//! of the last segment; after a crash what lies behind the recovery point is checked, batch by
-//! batch, and cut where it is damaged.
+//! [`Log`] is one writer's and many readers' view of it: `log` appends, rolls and syncs, `reading`
+//! reads, `retention` deletes at the start, `truncation` cuts the end. Opening after a clean stop
+//! reads a few KiB of the last segment; after a crash what lies behind the recovery point is
+//! checked (`recovery`, `scan`), and cut where it is damaged.
 //!
 //! Invariants: offsets only grow; bytes once readable never change in place; an index never points
-//! behind the end of its segment.
+//! behind the end of its segment; an epoch is durable before its first batch is visible.
 
+mod aborted;
 pub mod checkpoint;
 pub mod clean_shutdown;
 pub mod epochs;
+mod home;
 mod index;
+mod leftovers;
 #[expect(clippy::module_inception, reason = "the log is this room's main type")]
 mod log;
+mod message;
 pub mod names;
 pub mod partition_metadata;
 mod reading;
 mod recovery;
 mod retention;
+mod scan;
 mod segment;
+mod snapshots;
+mod truncation;
+mod walk;
 
-pub use log::{
-    AppendBatch, BatchMeta, Log, LogConfig, OpenError, Opened, Setup,
+pub use log::Log;
+pub use message::{
+    AbortedTransaction, AppendBatch, AtLeast, BatchMeta, Found, LogConfig, LogRead, OpenError,
+    Opened, ReadError, Setup,
 };
-pub use reading::{AtLeast, Found, LogRead, ReadError};
+
+#[cfg(test)]
+mod histories;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -57,17 +57,13 @@ pub fn parse(bytes: &[u8]) -> Option<Uuid> {
     if version == Some("0") { id } else { None }
 }
 
-/// The file of a topic.
+/// The file of a topic. No line feed ends it, as in the files Kafka writes.
 pub fn format(id: Uuid) -> String {
-    format!("version: 0\ntopic_id: {id}\n")
+    format!("version: 0\ntopic_id: {id}")
 }
 
 /// Checks that the directory is the topic's; a directory without the file becomes it.
-pub async fn check_or_write(
-    disk: &Disk,
-    directory: &Path,
-    expected: Uuid,
-) -> Result<(), Mismatch> {
+pub async fn check_or_write(disk: &Disk, directory: &Path, expected: Uuid) -> Result<(), Mismatch> {
     let path = directory.join(FILE_NAME);
     match disk.read(&path).await {
         Ok(bytes) => match parse(&bytes) {
@@ -92,5 +88,6 @@ mod tests {
         assert_eq!(parse(format(id).as_bytes()), Some(id));
         assert_eq!(parse(b"version: 1\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ"), None);
         assert_eq!(parse(b"nonsense"), None);
+        assert_eq!(format(id), "version: 0\ntopic_id: AAAAAAAAAAMAAAAAAAAABA");
     }
 }

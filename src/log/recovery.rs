@@ -1,391 +1,442 @@
-//! Opening: what files there are, where the log ends, what a crash left behind.
+//! Opening a log: what is in the directory, and what of it can be believed.
+//!
+//! After a clean stop everything can, and little is read. Otherwise the batches from the recovery
+//! point on are checked one by one, the log is cut at the first that is not whole and intact, and
+//! indexes are made anew from there. Index entries below the recovery point show where to begin: the
+//! batches they lead to are durable. Of the entries themselves the last may be missing.
 //!
 //! Source: Kafka's `LogLoader`, `LogSegment.recover`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
-
-use crate::base::{LeaderEpoch, Offset};
+use crate::base::{LeaderEpoch, Offset, Timestamp};
 use crate::log::epochs::{self, Epochs};
-use crate::log::index::{Index, OffsetEntry, TimeEntry};
-use crate::log::log::{BatchMeta, LogConfig, OpenError, Opened, Setup, segment_files};
-use crate::log::names::file_name;
-use crate::log::segment::Segment;
-use crate::protocol::batch::{BatchHeader, BatchView, HEADER_BYTES};
-use crate::runtime::{Disk, Entry, File, Runtime};
+use crate::log::home::Home;
+use crate::log::index::{Entry as _, OffsetEntry, TimeEntry};
+use crate::log::leftovers;
+use crate::log::message::{BatchMeta, OpenError, Opened, Setup};
+use crate::log::names::parse_file_name;
+use crate::log::retention::mark_deleted;
+use crate::log::scan::Scan;
+use crate::log::segment::{self, Segment, Sizes};
+use crate::log::snapshots;
+use crate::protocol::batch::BatchHeader;
+use crate::runtime::{Entry, Runtime};
 
-/// What is read at once while a segment is checked.
-const CHECK_BYTES: usize = 1 << 20;
+/// A log without a single index entry is this long at most.
+const UNINDEXED_BYTES_MAX: u64 = 4 << 20;
 
-/// A batch larger than this is damage: no setting allows it.
-const BATCH_BYTES_MAX: usize = i32::MAX as usize;
-
-/// What was found in a directory.
+/// A log's state as the directory tells it.
 pub(super) struct Loaded {
     pub(super) segments: BTreeMap<Offset, Rc<Segment>>,
+    pub(super) start: Offset,
     pub(super) end: Offset,
+    pub(super) recovery_point: Offset,
     pub(super) epochs: Epochs,
-    pub(super) epochs_changed: bool,
-    pub(super) snapshots: Vec<Offset>,
+    pub(super) snapshots: BTreeSet<Offset>,
     pub(super) opened: Opened,
+    /// Segments whose files are marked deleted.
+    pub(super) removed: Vec<Offset>,
+    /// Segments that were changed, and are to be synced.
+    pub(super) changed: Vec<Rc<Segment>>,
 }
 
-/// Reads a log directory, and mends what a crash left.
-pub(super) async fn load(runtime: &Runtime, setup: &Setup) -> Result<Loaded, OpenError> {
-    let disk = runtime.disk();
-    finish_renames(&disk, &setup.directory).await?;
-    let entries = disk.list(&setup.directory).await?;
-    let now_ms = runtime.wall_clock().to_wire();
-    let mut loaded = Loaded {
-        segments: BTreeMap::new(),
-        end: Offset::ZERO,
-        epochs: read_epochs(&disk, setup).await?,
-        epochs_changed: false,
-        snapshots: Vec::new(),
+/// A segment in the directory.
+struct Candidate {
+    segment: Segment,
+    /// Bytes in the file, batches or not.
+    file_bytes: u64,
+    sizes: Sizes,
+    /// Whether both indexes are there and may be what they should.
+    has_indexes: bool,
+}
+
+struct Loader<'a> {
+    runtime: &'a Runtime,
+    home: &'a Rc<Home>,
+    setup: Setup,
+    now: Timestamp,
+    epochs: Epochs,
+    opened: Opened,
+    removed: Vec<Offset>,
+    checked: BTreeSet<Offset>,
+}
+
+/// Opens what is in the directory, which is made when it is missing.
+pub(super) async fn load(
+    runtime: &Runtime,
+    home: &Rc<Home>,
+    setup: Setup,
+) -> Result<Loaded, OpenError> {
+    let directory = setup.directory.clone();
+    home.disk.create_directories(&directory).await?;
+    let entries = leftovers::tidy(home, home.disk.list(&directory).await?).await?;
+    let loader = Loader {
+        runtime,
+        home,
+        now: runtime.wall_clock(),
+        epochs: read_epochs(home).await?,
+        setup,
         opened: Opened::default(),
+        removed: Vec::new(),
+        checked: BTreeSet::new(),
     };
-    let mut bases: Vec<(Offset, u64)> = segment_files(&entries)
-        .filter(|(_, ending, _)| *ending == "log")
-        .map(|(base, _, size)| (base, size))
-        .collect();
-    bases.sort_unstable();
-    let checked_from = if setup.clean {
-        None
-    } else {
-        // The segment that holds the recovery point, and all behind it.
-        let holding = bases.iter().rev().find(|(base, _)| *base <= setup.recovery_point);
-        Some(holding.or(bases.first()).map_or(Offset::ZERO, |(base, _)| *base))
-    };
-    let mut cut = false;
-    for (at, (base, size_bytes)) in bases.iter().enumerate() {
-        if cut {
-            // What lies behind a damaged place can not be joined to it.
-            loaded.opened.truncated_bytes += size_bytes;
-            remove_segment(&disk, &setup.directory, *base).await?;
-            continue;
-        }
-        let is_last = at + 1 == bases.len();
-        let segment = open_segment(&disk, setup, &entries, *base, *size_bytes, now_ms).await?;
-        let (segment, has_indexes) = segment;
-        let check = checked_from.is_some_and(|from| *base >= from);
-        if check || !has_indexes {
-            let from = if check { setup.recovery_point } else { *base };
-            cut = check_segment(runtime, &segment, setup, from, &mut loaded).await?;
-            if !is_last && !cut {
-                segment.finish(&disk, &setup.config).await?;
-            }
-        } else if is_last {
-            loaded.end = find_end(&disk, &segment, &setup.config).await?;
-        }
-        if !is_last {
-            segment.close_file();
-        }
-        loaded.segments.insert(*base, Rc::new(segment));
-    }
-    if loaded.segments.is_empty() {
-        let base = setup.log_start;
-        let new =
-            Segment::create(&disk, &setup.directory, base, now_ms, &setup.config).await?;
-        loaded.segments.insert(base, Rc::new(new));
-        loaded.end = base;
-    }
-    loaded.epochs_changed |= loaded.epochs.truncate_end_beyond(loaded.end);
-    collect_snapshots(&disk, setup, &entries, &mut loaded).await?;
-    Ok(loaded)
+    Ok(loader.load(&entries).await?)
 }
 
-/// Carries through what a crash interrupted: removals begun, and compactions not finished.
-async fn finish_renames(disk: &Disk, directory: &Path) -> io::Result<()> {
-    for entry in disk.list(directory).await? {
-        let name = &entry.name;
-        let is_rest = [".deleted", ".cleaned", ".tmp"].iter().any(|end| name.ends_with(end));
-        if is_rest && !entry.is_directory {
-            disk.remove_file(&directory.join(name)).await?;
-        } else if let Some(whole) = name.strip_suffix(".swap") {
-            // A swap is whole once it has this name; indexes are made anew.
-            if whole.ends_with(".log") {
-                disk.rename(&directory.join(name), &directory.join(whole)).await?;
-            } else {
-                disk.remove_file(&directory.join(name)).await?;
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn read_epochs(disk: &Disk, setup: &Setup) -> Result<Epochs, OpenError> {
-    match disk.read(&setup.directory.join(epochs::FILE_NAME)).await {
-        Ok(bytes) => Epochs::parse(&bytes).map_err(|error| {
-            let path = setup.directory.join(epochs::FILE_NAME);
-            OpenError::Damaged(format!("{}: {error}", path.display()))
-        }),
+async fn read_epochs(home: &Home) -> Result<Epochs, OpenError> {
+    let path = home.join(epochs::FILE_NAME);
+    match home.disk.read(&path).await {
+        Ok(bytes) => Epochs::parse(&bytes)
+            .map_err(|error| OpenError::Damaged { path, reason: error.to_string() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Epochs::default()),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn remove_segment(disk: &Disk, directory: &Path, base: Offset) -> io::Result<()> {
-    for ending in ["log", "index", "timeindex", "txnindex", "snapshot"] {
-        match disk.remove_file(&directory.join(file_name(base, ending))).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
+impl Loader<'_> {
+    async fn load(mut self, entries: &[Entry]) -> io::Result<Loaded> {
+        let epochs_before = self.epochs.clone();
+        let mut snapshots: BTreeSet<Offset> = entries
+            .iter()
+            .filter_map(|entry| parse_file_name(&entry.name))
+            .filter(|(_, ending)| *ending == snapshots::ENDING)
+            .map(|(offset, _)| offset)
+            .collect();
+        let mut candidates = self.candidates(entries);
+        let checked_end = self.check(&mut candidates).await?;
+        let mut end = match (checked_end, candidates.pop()) {
+            (Some(end), Some(last)) => {
+                candidates.push(last);
+                Some(end)
+            }
+            (None, Some(last)) => {
+                let (last, end) = self.find_end(last).await?;
+                candidates.push(last);
+                Some(end)
+            }
+            (_, None) => None,
+        };
+        let log_start = self.setup.log_start;
+        if end.is_some_and(|end| end < log_start) {
+            // Files were lost, or the checkpoint is another log's: there is nothing to serve.
+            tracing::warn!(directory = %self.home.directory().display(), %log_start,
+                "the log ends below its start, all segments are deleted");
+            self.remove(candidates.split_off(0)).await?;
+            self.epochs = Epochs::default();
+            end = None;
         }
+        let (is_new, end) = (end.is_none(), end.unwrap_or(log_start));
+        let mut segments: BTreeMap<Offset, Rc<Segment>> = BTreeMap::new();
+        if is_new {
+            let config = &self.setup.config;
+            let fresh = Segment::create(self.home, log_start, self.now, config).await?;
+            self.home.sync_with_parent().await?;
+            candidates.push(Candidate::of(fresh));
+        }
+        let start = candidates.first().map_or(log_start, |c| c.segment.base.max(log_start));
+        for candidate in candidates {
+            segments.insert(candidate.segment.base, Rc::new(candidate.segment));
+        }
+        self.finish_active(&mut segments).await?;
+        // One may begin at the end, by a leader that wrote nothing yet. Kafka drops it here and
+        // assigns it again; keeping it spares a start two synced files a partition.
+        self.epochs.truncate_end_beyond(end);
+        self.epochs.truncate_start(log_start);
+        if self.epochs != epochs_before {
+            let path = self.home.join(epochs::FILE_NAME);
+            self.home.disk.write_atomically(&path, self.epochs.format().as_bytes()).await?;
+        }
+        let bases: BTreeSet<Offset> = segments.keys().copied().collect();
+        for at in snapshots::useless(&snapshots, &bases, start, end) {
+            snapshots.remove(&at);
+            self.home.remove(at, snapshots::ENDING).await?;
+        }
+        let recovery_point = match self.setup.clean {
+            true => end,
+            false => self.setup.recovery_point.min(end),
+        };
+        let changed = segments.values().filter(|segment| self.checked.contains(&segment.base));
+        let changed = changed.cloned().collect();
+        Ok(Loaded {
+            segments,
+            start,
+            end,
+            recovery_point,
+            epochs: self.epochs,
+            snapshots,
+            opened: self.opened,
+            removed: self.removed,
+            changed,
+        })
     }
-    Ok(())
+
+    /// The segments in the directory, by what their files' sizes tell.
+    fn candidates(&self, entries: &[Entry]) -> Vec<Candidate> {
+        let sizes: BTreeMap<(Offset, &str), u64> = entries
+            .iter()
+            .filter(|entry| !entry.is_directory)
+            .filter_map(|entry| Some((parse_file_name(&entry.name)?, entry.size_bytes)))
+            .collect();
+        let logs = sizes.iter().filter(|((_, ending), _)| *ending == segment::ENDING);
+        logs.map(|((base, _), size)| {
+            let file_bytes = *size;
+            let count = |ending, entry_bytes: usize| {
+                let size = usize::try_from(*sizes.get(&(*base, ending))?).ok()?;
+                size.is_multiple_of(entry_bytes).then_some(size / entry_bytes)
+            };
+            let offset_count = count(OffsetEntry::ENDING, OffsetEntry::BYTES);
+            let time_count = count(TimeEntry::ENDING, TimeEntry::BYTES);
+            let has_indexes = offset_count.is_some() && time_count.is_some();
+            let sizes_found = Sizes {
+                log_bytes: file_bytes,
+                offset_count: offset_count.unwrap_or_default(),
+                time_count: time_count.unwrap_or_default(),
+            };
+            let segment = Segment::existing(self.home, *base, sizes_found, self.now);
+            let aborted = sizes.get(&(*base, super::aborted::ENDING));
+            segment.has_aborted.set(aborted.is_some_and(|size| *size > 0));
+            Candidate { segment, file_bytes, sizes: sizes_found, has_indexes }
+        })
+        .collect()
+    }
+
+    /// Checks what has to be; segments behind a damaged one are removed. The log's end, if the
+    /// last segment was checked.
+    async fn check(&mut self, candidates: &mut Vec<Candidate>) -> io::Result<Option<Offset>> {
+        let recovery_point = self.setup.recovery_point;
+        let first_unsure = match self.setup.clean {
+            true => usize::MAX,
+            false => candidates
+                // The one that ends there is looked at too: it may have been closed, and its room
+                // and indexes trimmed, after the sync.
+                .partition_point(|candidate| candidate.segment.base < recovery_point)
+                .saturating_sub(1),
+        };
+        let mut checked_end = None;
+        for at in 0..candidates.len() {
+            checked_end = None;
+            let candidate = &candidates[at];
+            let is_unsure = at >= first_unsure;
+            if !is_unsure && candidate.has_indexes {
+                continue;
+            }
+            if !is_unsure {
+                self.opened.rebuilt_index_count += 1;
+            }
+            let trusted = if is_unsure { recovery_point } else { Offset::ZERO };
+            let checked = self.check_segment(candidate, trusted).await?;
+            checked_end = Some(checked.end);
+            let next_base = candidates.get(at + 1).map(|next| next.segment.base);
+            // A power cut may take a segment's end and leave the next one; what is compacted has
+            // gaps of its own.
+            let has_gap = !self.setup.config.compact_policy
+                && next_base.is_some_and(|base| base > checked.end);
+            if is_unsure && next_base.is_some() && (checked.is_damaged || has_gap) {
+                let behind = candidates.split_off(at + 1);
+                tracing::warn!(directory = %self.home.directory().display(), end = %checked.end,
+                    segments = behind.len(), "segments behind a damaged one are deleted");
+                self.opened.removed_segment_count += behind.len();
+                self.remove(behind).await?;
+                break;
+            }
+        }
+        Ok(checked_end)
+    }
+
+    /// Removes segments, the last one first.
+    async fn remove(&mut self, candidates: Vec<Candidate>) -> io::Result<()> {
+        for candidate in candidates.into_iter().rev() {
+            mark_deleted(self.home, candidate.segment.base).await?;
+            self.removed.push(candidate.segment.base);
+        }
+        Ok(())
+    }
+
+    /// Checks a segment's batches and cuts it behind the last good one. Index entries below
+    /// `trusted` are kept.
+    async fn check_segment(
+        &mut self,
+        candidate: &Candidate,
+        trusted: Offset,
+    ) -> io::Result<Checked> {
+        let segment = &candidate.segment;
+        self.checked.insert(segment.base);
+        segment.forget();
+        let begin = self.trusted_position(candidate, trusted).await?;
+        let file = segment.file().await?;
+        let mut scan = Scan::new(file.clone(), begin, candidate.file_bytes);
+        let mut end: Option<Offset> = None;
+        while let Some(header) = scan.next(self.runtime).await? {
+            let position = scan.position() - header.size_bytes() as u64;
+            let Some(meta) = meta_of(&header) else {
+                scan.rewind(position);
+                break;
+            };
+            let fits = meta.base_offset >= end.unwrap_or(segment.base)
+                && meta.last_offset.since(segment.base) <= i32::MAX as u64
+                && scan.position() <= u64::from(u32::MAX >> 1);
+            if !fits {
+                scan.rewind(position);
+                break;
+            }
+            if let Some(epoch) = LeaderEpoch::from_wire(header.partition_leader_epoch)
+                && self.epochs.latest().is_none_or(|latest| epoch > latest)
+            {
+                self.epochs.assign(epoch, meta.base_offset);
+            }
+            segment.note_indexes(&meta, position, &self.setup.config);
+            segment.write_indexes_if_due().await?;
+            end = Some(meta.last_offset.next());
+        }
+        let cut = scan.position();
+        self.opened.scanned_bytes += cut - begin;
+        let is_damaged = cut < candidate.file_bytes && !scan.rest_is_blank().await?;
+        if cut < candidate.file_bytes {
+            file.truncate(cut).await?;
+        }
+        if is_damaged {
+            self.opened.truncated_bytes += candidate.file_bytes - cut;
+        }
+        segment.set_size_bytes(cut);
+        segment.finish(&self.setup.config).await?;
+        segment.close_file();
+        Ok(Checked { end: end.unwrap_or(segment.base), is_damaged })
+    }
+
+    /// Where to begin checking: at the batch of the last index entry below `trusted`. What lies
+    /// behind that entry is dropped from the indexes.
+    async fn trusted_position(&self, candidate: &Candidate, trusted: Offset) -> io::Result<u64> {
+        let segment = &candidate.segment;
+        if candidate.has_indexes && trusted > segment.base {
+            let end = trusted.since(segment.base);
+            let good = |entry: OffsetEntry| {
+                u64::from(entry.relative) < end && u64::from(entry.position) < candidate.file_bytes
+            };
+            let offsets = segment.offsets.good(good).await?;
+            if let Some(entry) = offsets.last().copied()
+                && self.leads_to_its_batch(segment, entry).await?
+            {
+                let good = |time: TimeEntry| time.relative <= entry.relative;
+                let times = segment.times.good(good).await?;
+                segment.offsets.keep(offsets.len()).await?;
+                segment.times.keep(times.len()).await?;
+                if let Some(largest) = self.largest_below(segment, entry).await? {
+                    segment.set_largest(largest);
+                    segment.load().await?;
+                    return Ok(u64::from(entry.position));
+                }
+            }
+        }
+        segment.offsets.recreate().await?;
+        segment.times.recreate().await?;
+        segment.set_largest(None);
+        Ok(0)
+    }
+
+    /// The largest timestamp of the batches below `entry`'s. The time index may lack its last
+    /// entries, so headers are read from the last that is there. `None` outside when they do not
+    /// follow each other.
+    async fn largest_below(
+        &self,
+        segment: &Segment,
+        entry: OffsetEntry,
+    ) -> io::Result<Option<Option<TimeEntry>>> {
+        let mut largest = segment.times.last().await?;
+        let from = segment.base + largest.map_or(0, |time| u64::from(time.relative));
+        let mut walk = segment.walk(segment.position_near(from).await?).await?;
+        while walk.position() < u64::from(entry.position) {
+            let Some((header, _)) = walk.next().await? else { return Ok(None) };
+            let relative = header.last_offset().saturating_sub(segment.base.to_wire());
+            let Ok(relative) = u32::try_from(relative) else { return Ok(None) };
+            if header.max_timestamp > largest.map_or(-1, |known| known.timestamp) {
+                largest = Some(TimeEntry { timestamp: header.max_timestamp, relative });
+            }
+            self.runtime.pass().await;
+        }
+        Ok((walk.position() == u64::from(entry.position)).then_some(largest))
+    }
+
+    async fn leads_to_its_batch(&self, segment: &Segment, entry: OffsetEntry) -> io::Result<bool> {
+        let mut walk = segment.walk(u64::from(entry.position)).await?;
+        let last = segment.base + u64::from(entry.relative);
+        Ok(walk.next().await?.is_some_and(|(header, _)| header.last_offset() == last.to_wire()))
+    }
+
+    /// Finds where an unchecked last segment ends, from its last index entry on. One that is not
+    /// as a clean stop leaves it is checked after all.
+    async fn find_end(&mut self, last: Candidate) -> io::Result<(Candidate, Offset)> {
+        if let Some(end) = self.walk_to_end(&last).await? {
+            return Ok((last, end));
+        }
+        self.opened.rebuilt_index_count += 1;
+        let checked = self.check_segment(&last, Offset::ZERO).await?;
+        Ok((last, checked.end))
+    }
+
+    async fn walk_to_end(&self, last: &Candidate) -> io::Result<Option<Offset>> {
+        let segment = &last.segment;
+        let entry = segment.offsets.last().await?;
+        if last.sizes.offset_count == 0 && last.file_bytes > UNINDEXED_BYTES_MAX {
+            return Ok(None);
+        }
+        if let Some(entry) = entry
+            && (entry.is_blank() || !self.leads_to_its_batch(segment, entry).await?)
+        {
+            return Ok(None);
+        }
+        let mut walk = segment.walk(entry.map_or(0, |entry| u64::from(entry.position))).await?;
+        let mut end = segment.base;
+        while let Some((header, _)) = walk.next().await? {
+            let Some(meta) = meta_of(&header) else { return Ok(None) };
+            if meta.base_offset < end {
+                return Ok(None);
+            }
+            end = meta.last_offset.next();
+        }
+        Ok((walk.position() == last.file_bytes).then_some(end))
+    }
+
+    /// Makes the last segment ready for appends.
+    async fn finish_active(&self, segments: &mut BTreeMap<Offset, Rc<Segment>>) -> io::Result<()> {
+        let Some((base, active)) = segments.pop_last() else { return Ok(()) };
+        active.load().await?;
+        active.close_file();
+        let active = match Rc::try_unwrap(active) {
+            Ok(alone) => Rc::new(alone.with_jitter(&self.setup.config, self.runtime.random())),
+            Err(shared) => shared,
+        };
+        segments.insert(base, active);
+        Ok(())
+    }
 }
 
-/// Opens a segment's files; also whether its indexes are there and plausible.
-async fn open_segment(
-    disk: &Disk,
-    setup: &Setup,
-    entries: &[Entry],
-    base: Offset,
-    size_bytes: u64,
-    now_ms: i64,
-) -> io::Result<(Segment, bool)> {
-    let directory = &setup.directory;
-    let size_of = |ending: &str| {
-        let name = file_name(base, ending);
-        entries.iter().find(|entry| entry.name == name).map(|entry| entry.size_bytes)
-    };
-    let path = |ending: &str| directory.join(file_name(base, ending));
-    let mut has_indexes = true;
-    let offsets = match size_of("index") {
-        Some(size) => Index::<OffsetEntry>::open(disk, path("index"), size).await?,
-        None => None,
-    };
-    // An active segment's file may be reserved beyond its entries, with zeros.
-    let offsets = offsets.filter(|index| {
-        let last = index.last();
-        index.count() == 0
-            || last.is_some_and(|last| {
-                last.relative > 0 && u64::from(last.position) < size_bytes
-            })
-    });
-    let times = match size_of("timeindex") {
-        Some(size) => Index::<TimeEntry>::open(disk, path("timeindex"), size).await?,
-        None => None,
-    };
-    let times = times.filter(|index| {
-        index.count() == 0 || index.last().is_some_and(|last| last.timestamp > 0)
-    });
-    let offsets = match offsets {
-        Some(index) => index,
-        None => {
-            has_indexes = false;
-            Index::create(disk, path("index")).await?
-        }
-    };
-    let times = match times {
-        Some(index) => index,
-        None => {
-            has_indexes = false;
-            Index::create(disk, path("timeindex")).await?
-        }
-    };
-    let log_path = path("log");
-    Ok((Segment::with(base, log_path, size_bytes, offsets, times, now_ms), has_indexes))
+struct Checked {
+    end: Offset,
+    is_damaged: bool,
 }
 
-/// Where a cleanly closed last segment ends: from its last index entry on.
-async fn find_end(disk: &Disk, segment: &Segment, config: &LogConfig) -> io::Result<Offset> {
-    let entry = segment.offsets.last();
-    let from = entry.map_or(0, |entry| u64::from(entry.position));
-    let mut end = entry.map_or(segment.base, |entry| segment.base + u64::from(entry.relative) + 1);
-    let mut walk = segment.walk(disk, from).await?;
-    let mut position_end = from;
-    while let Some((header, position)) = walk.next().await? {
-        let Some(meta) = meta_of(&header) else { break };
-        end = meta.last_offset.next();
-        position_end = position + u64::from(meta.size_bytes);
+impl Candidate {
+    fn of(segment: Segment) -> Self {
+        Self { segment, file_bytes: 0, sizes: Sizes::default(), has_indexes: true }
     }
-    segment.set_bytes_since_entry(position_end - from);
-    if from == 0 && segment.size_bytes.get() > 0 {
-        let mut walk = segment.walk(disk, 0).await?;
-        if let Some((header, _)) = walk.next().await? {
-            segment.first_timestamp.set(Some(header.max_timestamp));
-        }
-    } else if let Some((header, _)) = segment.walk(disk, 0).await?.next().await? {
-        segment.first_timestamp.set(Some(header.max_timestamp));
-    }
-    // Zeros behind the last batch: a file that was reserved and not cut back.
-    if position_end < segment.size_bytes.get() {
-        segment.file(disk).await?.truncate(position_end).await?;
-        segment.size_bytes.set(position_end);
-    }
-    let _ = config;
-    Ok(end)
 }
 
+/// What the log has to know of a batch; `None` for offsets that can not be.
 fn meta_of(header: &BatchHeader) -> Option<BatchMeta> {
+    let base_offset = Offset::from_wire(header.base_offset)?;
     let last_offset = Offset::from_wire(header.last_offset())?;
+    if last_offset < base_offset || last_offset.to_wire() == i64::MAX {
+        return None;
+    }
     Some(BatchMeta {
-        base_offset: Offset::from_wire(header.base_offset)?,
+        base_offset,
         last_offset,
         max_timestamp: header.max_timestamp,
         max_timestamp_offset: last_offset,
         size_bytes: u32::try_from(header.size_bytes()).ok()?,
         leader_epoch: LeaderEpoch::from_wire(header.partition_leader_epoch).unwrap_or_default(),
     })
-}
-
-/// Checks a segment from `from` on, makes its indexes anew from there, and cuts it at the first
-/// damaged batch. Whether it was cut.
-async fn check_segment(
-    runtime: &Runtime,
-    segment: &Segment,
-    setup: &Setup,
-    from: Offset,
-    loaded: &mut Loaded,
-) -> Result<bool, OpenError> {
-    let disk = runtime.disk();
-    let begin = trusted_begin(&disk, segment, from).await?;
-    segment.forget();
-    let mut blocks = Blocks::new(segment.file(&disk).await?, begin, segment.size_bytes.get());
-    let mut previous_end = if begin == 0 { segment.base } else { Offset::ZERO };
-    let whole_size = segment.size_bytes.get();
-    loop {
-        let position = blocks.position;
-        let Some(bytes) = blocks.next().await? else { break };
-        let Ok(view) = BatchView::parse(&bytes) else { break };
-        let Some(meta) = meta_of(&view.header) else { break };
-        if !view.is_intact() || meta.base_offset < previous_end {
-            break;
-        }
-        previous_end = meta.last_offset.next();
-        loaded.end = previous_end;
-        loaded.opened.scanned_bytes += u64::from(meta.size_bytes);
-        segment.note(&meta, position, &setup.config);
-        let epoch = meta.leader_epoch;
-        if view.header.partition_leader_epoch >= 0
-            && loaded.epochs.latest().is_none_or(|latest| latest < epoch)
-        {
-            loaded.epochs_changed |= loaded.epochs.assign(epoch, meta.base_offset);
-        }
-        blocks.position = position + u64::from(meta.size_bytes);
-        runtime.pass().await;
-    }
-    if previous_end == Offset::ZERO || loaded.end < segment.base {
-        loaded.end = segment.base;
-    }
-    let end = blocks.position;
-    if end < whole_size {
-        loaded.opened.truncated_bytes += whole_size - end;
-        segment.file(&disk).await?.truncate(end).await?;
-        segment.size_bytes.set(end);
-    }
-    loaded.opened.rebuilt_count += 1;
-    segment.offsets.write(&disk).await?;
-    segment.times.write(&disk).await?;
-    Ok(end < whole_size)
-}
-
-/// Where checking may begin: at a batch the index knows at or below `from`. Entries behind it are
-/// dropped. 0 when the index can not be trusted.
-async fn trusted_begin(disk: &Disk, segment: &Segment, from: Offset) -> io::Result<u64> {
-    let key = i64::try_from(from.since(segment.base)).unwrap_or(i64::MAX);
-    if from > segment.base && segment.offsets.count() > 0 {
-        segment.offsets.cut(disk, |entry| i64::from(entry.relative) < key).await?;
-        let last_relative = segment.offsets.last().map_or(0, |entry| entry.relative);
-        segment.times.cut(disk, |entry| entry.relative <= last_relative).await?;
-        if let Some(entry) = segment.offsets.last() {
-            let position = u64::from(entry.position);
-            let mut walk = segment.walk(disk, position).await?;
-            let expected = segment.base + u64::from(entry.relative);
-            if let Some((header, _)) = walk.next().await?
-                && header.last_offset() == expected.to_wire()
-            {
-                // The batch itself is taken in again: its entry is made anew with it.
-                segment.offsets.cut(disk, |e| e.relative < entry.relative).await?;
-                return Ok(position);
-            }
-        }
-    }
-    segment.offsets.cut(disk, |_| false).await?;
-    segment.times.cut(disk, |_| false).await?;
-    Ok(0)
-}
-
-/// Reads whole batches out of a file, in large blocks.
-struct Blocks {
-    file: File,
-    position: u64,
-    end: u64,
-    block: Bytes,
-    block_position: u64,
-}
-
-impl Blocks {
-    fn new(file: File, position: u64, end: u64) -> Self {
-        Self { file, position, end, block: Bytes::new(), block_position: position }
-    }
-
-    /// The bytes from the position on: a whole batch at least, if there is one.
-    async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        if !self.has(HEADER_BYTES) {
-            self.fill(CHECK_BYTES).await?;
-        }
-        if !self.has(HEADER_BYTES) {
-            return Ok(None);
-        }
-        let Ok(header) = BatchHeader::parse(&self.rest()) else { return Ok(None) };
-        let size = header.size_bytes();
-        if size > BATCH_BYTES_MAX || self.position + size as u64 > self.end {
-            return Ok(None);
-        }
-        if !self.has(size) {
-            self.fill(size.max(CHECK_BYTES)).await?;
-        }
-        Ok(self.has(size).then(|| self.rest().slice(..size)))
-    }
-
-    fn has(&self, size: usize) -> bool {
-        self.rest().len() >= size
-    }
-
-    fn rest(&self) -> Bytes {
-        let skip = (self.position - self.block_position) as usize;
-        if skip > self.block.len() { Bytes::new() } else { self.block.slice(skip..) }
-    }
-
-    async fn fill(&mut self, wanted: usize) -> io::Result<()> {
-        let left = (self.end - self.position).min(wanted as u64) as usize;
-        let mut block = BytesMut::with_capacity(left);
-        while block.len() < left {
-            let at = self.position + block.len() as u64;
-            let read = self.file.read_at(at, left - block.len()).await?;
-            if read.is_empty() {
-                break;
-            }
-            block.extend_from_slice(&read);
-        }
-        self.block = block.freeze();
-        self.block_position = self.position;
-        Ok(())
-    }
-}
-
-/// Snapshots behind the log's end are of records that are gone.
-async fn collect_snapshots(
-    disk: &Disk,
-    setup: &Setup,
-    entries: &[Entry],
-    loaded: &mut Loaded,
-) -> io::Result<()> {
-    for (at, ending, _) in segment_files(entries) {
-        if ending != "snapshot" {
-            continue;
-        }
-        if at <= loaded.end {
-            loaded.snapshots.push(at);
-        } else {
-            disk.remove_file(&setup.directory.join(file_name(at, ending))).await?;
-        }
-    }
-    loaded.snapshots.sort_unstable();
-    Ok(())
 }

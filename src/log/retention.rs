@@ -1,136 +1,173 @@
-//! What goes: by time, by size, by DeleteRecords.
+//! What leaves a log at its start: retention, DeleteRecords; and how files are removed.
 //!
-//! Source: Kafka's `UnifiedLog.deleteOldSegments`.
+//! A deleted segment's files get the ending `.deleted` at once and go after
+//! `file.delete.delay.ms`; who reads them meanwhile is not disturbed.
 
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::{Offset, Timestamp};
+use crate::log::aborted;
+use crate::log::home::Home;
 use crate::log::log::Log;
-use crate::log::names::file_name;
-use crate::log::segment::Segment;
+use crate::log::segment::{self, Segment};
+use crate::log::snapshots;
+use crate::runtime::local::Share;
+
+/// The endings of a segment's files, and of the producer snapshot at its base.
+pub(super) const ENDINGS: [&str; 5] =
+    [segment::ENDING, "index", "timeindex", aborted::ENDING, snapshots::ENDING];
+
+/// Why segments are deleted.
+#[derive(Clone, Copy, Debug)]
+enum Reason {
+    LogStart,
+    Size { above_bytes: u64 },
+    Time { newest: Timestamp },
+}
 
 impl Log {
-    /// Moves the log's start up. Segments that lie wholly below it go.
-    pub async fn advance_start(&self, to: Offset) -> io::Result<()> {
-        if to <= self.start() || to > self.end() {
-            return Ok(());
-        }
-        self.0.start.set(to);
-        let changed = self.0.epochs.borrow_mut().truncate_start(to);
-        if changed {
-            self.write_epochs().await?;
-        }
-        Ok(())
-    }
-
-    /// Deletes the segments that retention no longer keeps; none that reaches above
-    /// `high_watermark`. Returns how many went.
+    /// Deletes segments that lie below the log's start, and with `cleanup.policy=delete` those
+    /// beyond `retention.bytes` and `retention.ms`; none that reaches above `high_watermark`.
+    /// Returns how many went (`UnifiedLog.deleteOldSegments`).
     pub async fn delete_old_segments(
         &self,
         now: Timestamp,
         high_watermark: Offset,
     ) -> io::Result<usize> {
+        let turn = self.turn().await;
+        self.check_writable()?;
         let config = self.config();
-        let start = self.start();
-        let mut count = self.delete_while(high_watermark, |_, end| end <= start).await?;
+        let mut count = self.delete_for(&turn, Reason::LogStart, high_watermark).await?;
         if !config.delete_policy {
             return Ok(count);
         }
-        if let Some(bytes_max) = config.retention_bytes {
-            let mut excess = self.size_bytes().saturating_sub(bytes_max);
-            count += self
-                .delete_while(high_watermark, |segment, _| {
-                    let size = segment.size_bytes.get();
-                    let goes = size > 0 && excess >= size;
-                    if goes {
-                        excess -= size;
-                    }
-                    goes
-                })
-                .await?;
+        if let Some(above_bytes) =
+            config.retention_bytes.and_then(|limit| self.size_bytes().checked_sub(limit))
+        {
+            count += self.delete_for(&turn, Reason::Size { above_bytes }, high_watermark).await?;
         }
-        if let Some(age_max_ms) = config.retention_ms {
-            count += self
-                .delete_while(high_watermark, |segment, _| {
-                    let newest = segment.max_timestamp.get().map(|max| max.timestamp);
-                    let newest = newest.unwrap_or(segment.created_ms);
-                    let age_ms = now.to_wire().saturating_sub(newest);
-                    segment.size_bytes.get() > 0
-                        && u64::try_from(age_ms).is_ok_and(|age| age > age_max_ms)
-                })
-                .await?;
+        if let Some(age_ms) = config.retention_ms {
+            let age_ms = i64::try_from(age_ms).unwrap_or(i64::MAX);
+            // Nothing is older than the beginning of time.
+            if let Some(newest) = Timestamp::from_wire(now.to_wire().saturating_sub(age_ms)) {
+                count += self.delete_for(&turn, Reason::Time { newest }, high_watermark).await?;
+            }
         }
         Ok(count)
     }
 
-    /// Deletes segments from the oldest on while `goes` says so of them and their end. When all
-    /// would go, a new one is begun first.
-    async fn delete_while(
+    async fn delete_for(
         &self,
+        turn: &Share,
+        reason: Reason,
         high_watermark: Offset,
-        mut goes: impl FnMut(&Segment, Offset) -> bool,
     ) -> io::Result<usize> {
-        let all: Vec<Rc<Segment>> = self.0.segments.borrow().values().cloned().collect();
-        let mut going = Vec::new();
-        for (at, segment) in all.iter().enumerate() {
-            let end = all.get(at + 1).map_or(self.end(), |next| next.base);
-            let is_empty_active = at + 1 == all.len() && segment.size_bytes.get() == 0;
-            if end > high_watermark || is_empty_active || !goes(segment, end) {
-                break;
-            }
-            going.push((segment.clone(), end));
+        let doomed = self.doomed(reason, high_watermark).await?;
+        let Some(last) = doomed.last().cloned() else { return Ok(0) };
+        if self.behind(last.base).is_none() {
+            // A log is never without a segment.
+            self.roll_within(turn).await?;
         }
-        if going.len() == all.len() && !going.is_empty() {
-            self.roll().await?;
-        }
-        for (segment, end) in &going {
-            self.delete(segment).await?;
-            if self.start() < *end {
-                self.0.start.set(*end);
-            }
-        }
-        if !going.is_empty() {
-            let start = self.start();
-            let changed = self.0.epochs.borrow_mut().truncate_start(start);
-            if changed {
-                self.write_epochs().await?;
-            }
-        }
-        Ok(going.len())
+        let Some(first_kept) = self.behind(last.base) else { return Ok(0) };
+        self.raise_start(turn, first_kept.base).await?;
+        let directory = self.0.home.directory();
+        tracing::info!(directory = %directory.display(), segments = doomed.len(), ?reason,
+            log_start = %self.start(), "old segments are deleted");
+        let count = doomed.len();
+        self.remove_segments(doomed).await?;
+        Ok(count)
     }
 
-    /// Takes a segment out of the log. Its files get the suffix `.deleted` at once and are removed
-    /// after `file.delete.delay.ms`; leases keep their bytes readable.
-    async fn delete(&self, segment: &Rc<Segment>) -> io::Result<()> {
-        self.0.segments.borrow_mut().remove(&segment.base);
-        segment.close_file();
-        let mut renamed = Vec::new();
-        for ending in ["log", "index", "timeindex", "txnindex", "snapshot"] {
-            let from = self.0.directory.join(file_name(segment.base, ending));
-            let to = self.0.directory.join(format!("{}.deleted", file_name(segment.base, ending)));
-            match self.0.disk.rename(&from, &to).await {
-                Ok(()) => renamed.push(to),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+    /// The oldest segments, as far as the reason holds (`UnifiedLog.deletableSegments`).
+    async fn doomed(&self, reason: Reason, high_watermark: Offset) -> io::Result<Vec<Rc<Segment>>> {
+        let all: Vec<Rc<Segment>> = self.0.segments.borrow().values().cloned().collect();
+        let mut above_bytes = match reason {
+            Reason::Size { above_bytes } => above_bytes,
+            Reason::LogStart | Reason::Time { .. } => 0,
+        };
+        let mut doomed = Vec::new();
+        for (at, segment) in all.iter().enumerate() {
+            let following = all.get(at + 1).map(|next| next.base);
+            let size_bytes = segment.size_bytes();
+            let is_empty_last = following.is_none() && size_bytes == 0;
+            if is_empty_last || high_watermark < following.unwrap_or(self.end()) {
+                break;
             }
+            let holds = match reason {
+                Reason::LogStart => following.is_some_and(|base| base <= self.start()),
+                Reason::Size { .. } => size_bytes <= above_bytes,
+                Reason::Time { newest } => segment.retention_timestamp().await? < newest,
+            };
+            if !holds {
+                break;
+            }
+            above_bytes = above_bytes.saturating_sub(size_bytes);
+            doomed.push(segment.clone());
         }
-        self.0.snapshots.borrow_mut().retain(|at| *at != segment.base);
-        let delay = Duration::from_millis(self.config().file_delete_delay_ms);
-        let (runtime, disk) = (self.0.runtime.clone(), self.0.disk.clone());
+        Ok(doomed)
+    }
+
+    /// Moves the log's start up to `to`, which lies no higher than the high watermark. Segments
+    /// below it go at the next [`delete_old_segments`](Self::delete_old_segments).
+    pub async fn advance_start(&self, to: Offset) -> io::Result<()> {
+        let turn = self.turn().await;
+        self.check_writable()?;
+        if to > self.end() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "above the log's end"));
+        }
+        self.raise_start(&turn, to).await
+    }
+
+    async fn raise_start(&self, turn: &Share, to: Offset) -> io::Result<()> {
+        if to > self.start() {
+            self.0.start.set(to);
+            self.change_epochs(turn, |epochs| epochs.truncate_start(to)).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes segments out of the log and has their files removed, in the order given: a crash on
+    /// the way must leave no gap.
+    pub(super) async fn remove_segments(&self, segments: Vec<Rc<Segment>>) -> io::Result<()> {
+        let mut bases = Vec::with_capacity(segments.len());
+        for segment in &segments {
+            self.0.segments.borrow_mut().remove(&segment.base);
+            self.0.snapshots.borrow_mut().remove(&segment.base);
+            segment.close_file();
+            mark_deleted(&self.0.home, segment.base).await?;
+            bases.push(segment.base);
+        }
+        self.remove_later(bases);
+        Ok(())
+    }
+
+    /// Removes the files of `bases` that are marked deleted, after the delay.
+    pub(super) fn remove_later(&self, bases: Vec<Offset>) {
+        if bases.is_empty() {
+            return;
+        }
+        let home = self.0.home.clone();
+        let runtime = self.0.runtime.clone();
+        let delay = Duration::from_millis(self.0.config.borrow().file_delete_delay_ms);
         self.0.runtime.spawn("segment removal", async move {
             runtime.sleep(delay).await;
-            for path in renamed {
-                match disk.remove_file(&path).await {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        tracing::error!(file = %path.display(), %error,
-                            "a deleted segment's file can not be removed");
+            for base in bases {
+                for ending in ENDINGS {
+                    if let Err(error) = home.remove(base, &format!("{ending}.deleted")).await {
+                        tracing::error!(segment = %base, ending, %error, "file not removed");
                     }
-                    Ok(()) | Err(_) => {}
                 }
             }
         });
-        Ok(())
     }
+}
+
+/// Gives a segment's files their `.deleted` names.
+pub(super) async fn mark_deleted(home: &Home, base: Offset) -> io::Result<()> {
+    for ending in ENDINGS {
+        home.rename(base, ending, &format!("{ending}.deleted")).await?;
+    }
+    Ok(())
 }

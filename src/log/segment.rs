@@ -1,107 +1,123 @@
-//! One segment: a file of batches and its two indexes.
+//! One segment: a file of batches, its two indexes, and what is remembered of its youngest batches.
 //!
 //! Source: Kafka's `LogSegment`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::base::Offset;
+use crate::base::{Offset, Timestamp};
+use crate::log::home::Home;
 use crate::log::index::{Index, OffsetEntry, TimeEntry};
-use crate::log::log::{AppendBatch, BatchMeta, LogConfig};
-use crate::log::names::file_name;
-use crate::protocol::batch::{BatchHeader, HEADER_BYTES, LENGTH_OVERHEAD_BYTES};
-use crate::runtime::{Disk, File, OpenMode};
+use crate::log::message::{BatchMeta, LogConfig};
+use crate::log::walk::{Place, Walk};
+use crate::runtime::{File, OpenMode};
 
-/// Batches whose place is remembered exactly: consumers at the tail need no index.
+/// The file's ending.
+pub(super) const ENDING: &str = "log";
+
+/// Batches whose place is remembered: readers at the tail need no index and no file.
 const RECENT_COUNT_MAX: usize = 64;
-
-/// What is read at once while looking for a batch.
-const SCAN_BYTES: usize = 8 << 10;
-
-/// A batch's place in its segment.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Place {
-    pub(super) base: Offset,
-    pub(super) last: Offset,
-    pub(super) position: u64,
-    pub(super) size_bytes: u32,
-}
 
 /// One segment of a log.
 pub(super) struct Segment {
+    pub(super) home: Rc<Home>,
+    /// The smallest offset it may hold.
     pub(super) base: Offset,
-    pub(super) path: PathBuf,
-    pub(super) size_bytes: Cell<u64>,
+    size_bytes: Cell<u64>,
     pub(super) offsets: Index<OffsetEntry>,
     pub(super) times: Index<TimeEntry>,
-    /// The largest timestamp and the offset that came with it.
-    pub(super) max_timestamp: Cell<Option<TimeEntry>>,
-    /// The first batch's timestamp: segments roll by its age.
-    pub(super) first_timestamp: Cell<Option<i64>>,
-    /// Wall-clock milliseconds when the segment was made or opened.
-    pub(super) created_ms: i64,
+    /// The largest timestamp and its batch's last offset; `None` outside when not read yet.
+    largest: Cell<Option<Option<TimeEntry>>>,
+    /// The first batch's largest timestamp: segments roll by its age.
+    first_timestamp: Cell<Option<i64>>,
+    /// When the segment was made or opened.
+    created: Timestamp,
+    /// Taken off `segment.ms`, so that partitions do not roll all at once.
+    jitter_ms: u64,
     bytes_since_entry: Cell<u64>,
     /// The open file; an idle or old segment has none.
     file: RefCell<Option<File>>,
     recent: RefCell<VecDeque<Place>>,
+    /// Whether there is a transaction index.
+    pub(super) has_aborted: Cell<bool>,
+}
+
+/// Sizes of a segment's files.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sizes {
+    pub(super) log_bytes: u64,
+    pub(super) offset_count: usize,
+    pub(super) time_count: usize,
 }
 
 impl Segment {
-    /// A new segment that begins at `base`. What a crashed process left under its names is cut.
+    /// A segment whose files are there; nothing is read.
+    pub(super) fn existing(home: &Rc<Home>, base: Offset, sizes: Sizes, now: Timestamp) -> Self {
+        Self {
+            home: home.clone(),
+            base,
+            size_bytes: Cell::new(sizes.log_bytes),
+            offsets: Index::existing(home, base, sizes.offset_count),
+            times: Index::existing(home, base, sizes.time_count),
+            largest: Cell::new(None),
+            first_timestamp: Cell::new(None),
+            created: now,
+            jitter_ms: 0,
+            bytes_since_entry: Cell::new(0),
+            file: RefCell::new(None),
+            recent: RefCell::default(),
+            has_aborted: Cell::new(false),
+        }
+    }
+
+    /// A new segment that begins at `base`, durable once its directory is synced. What an earlier
+    /// process left under its names is removed.
     pub(super) async fn create(
-        disk: &Disk,
-        directory: &Path,
+        home: &Rc<Home>,
         base: Offset,
-        now_ms: i64,
+        now: Timestamp,
         config: &LogConfig,
     ) -> io::Result<Self> {
-        let path = directory.join(file_name(base, "log"));
-        let file = disk.open(&path, OpenMode::Create).await?;
-        file.truncate(0).await?;
+        home.remove(base, ENDING).await?;
+        home.remove(base, super::aborted::ENDING).await?;
+        let file = home.open(base, ENDING, OpenMode::Create).await?;
         if config.preallocate {
             file.preallocate(u64::from(config.segment_bytes)).await?;
         }
-        let offsets = Index::create(disk, directory.join(file_name(base, "index"))).await?;
-        let times = Index::create(disk, directory.join(file_name(base, "timeindex"))).await?;
-        let segment = Self::with(base, path, 0, offsets, times, now_ms);
+        let segment = Self::existing(home, base, Sizes::default(), now);
+        segment.offsets.recreate().await?;
+        segment.times.recreate().await?;
         *segment.file.borrow_mut() = Some(file);
         Ok(segment)
     }
 
-    pub(super) fn with(
-        base: Offset,
-        path: PathBuf,
-        size_bytes: u64,
-        offsets: Index<OffsetEntry>,
-        times: Index<TimeEntry>,
-        now_ms: i64,
-    ) -> Self {
-        let max_timestamp = times.last();
-        Self {
-            base,
-            path,
-            size_bytes: Cell::new(size_bytes),
-            offsets,
-            times,
-            max_timestamp: Cell::new(max_timestamp),
-            first_timestamp: Cell::new(None),
-            created_ms: now_ms,
-            bytes_since_entry: Cell::new(0),
-            file: RefCell::new(None),
-            recent: RefCell::default(),
-        }
+    /// The same with `random` deciding how much earlier than `segment.ms` it rolls.
+    pub(super) fn with_jitter(mut self, config: &LogConfig, random: u64) -> Self {
+        let most_ms = config.segment_jitter_ms.min(config.segment_ms);
+        self.jitter_ms = if most_ms == 0 { 0 } else { random % most_ms };
+        self
+    }
+
+    /// Bytes of batches in the file.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.size_bytes.get()
+    }
+
+    /// Says how many bytes of batches there are: recovery found out.
+    pub(super) fn set_size_bytes(&self, size_bytes: u64) {
+        self.size_bytes.set(size_bytes);
     }
 
     /// The segment's file, opened when it is not.
-    pub(super) async fn file(&self, disk: &Disk) -> io::Result<File> {
+    pub(super) async fn file(&self) -> io::Result<File> {
         if let Some(file) = &*self.file.borrow() {
             return Ok(file.clone());
         }
-        let file = disk.open(&self.path, OpenMode::Write).await?;
+        let file = self.home.open(self.base, ENDING, OpenMode::Write).await?;
         *self.file.borrow_mut() = Some(file.clone());
         Ok(file)
     }
@@ -116,89 +132,57 @@ impl Segment {
         self.file.borrow().is_some()
     }
 
-    fn relative(&self, offset: Offset) -> u32 {
-        u32::try_from(offset.since(self.base)).expect("segments roll before offsets overflow")
-    }
-
     /// Whether `batch`, behind `pending_bytes` more, belongs into the next segment
     /// (`LogSegment.shouldRoll`).
     pub(super) fn should_roll(
         &self,
-        batch: &BatchMeta,
         pending_bytes: u64,
+        batch: &BatchMeta,
+        now: Timestamp,
         config: &LogConfig,
-        now_ms: i64,
     ) -> bool {
+        if batch.last_offset.since(self.base) > i32::MAX as u64 {
+            return true;
+        }
         let size_bytes = self.size_bytes.get() + pending_bytes;
+        if size_bytes == 0 {
+            return false;
+        }
         let waited_ms = match self.first_timestamp.get() {
             Some(first) if first >= 0 => batch.max_timestamp.saturating_sub(first),
-            Some(_) | None => now_ms.saturating_sub(self.created_ms),
+            Some(_) | None => now.to_wire().saturating_sub(self.created.to_wire()),
         };
-        let age_max_ms = config.segment_ms.saturating_sub(config.segment_jitter_ms);
-        let is_old = waited_ms > i64::try_from(age_max_ms).unwrap_or(i64::MAX);
+        let wait_ms_max = config.segment_ms.saturating_sub(self.jitter_ms);
+        // What is pending may bring entries of its own.
+        let interval_bytes = u64::from(config.index_interval_bytes) + 1;
+        let more_count = pending_bytes.div_ceil(interval_bytes) as usize;
         size_bytes + u64::from(batch.size_bytes) > u64::from(config.segment_bytes)
-            || (size_bytes > 0 && is_old)
-            || self.offsets.is_full(config.index_bytes_max)
-            || self.times.is_full(config.index_bytes_max)
-            || batch.last_offset.since(self.base) > i32::MAX as u64
+            || waited_ms > i64::try_from(wait_ms_max).unwrap_or(i64::MAX)
+            || self.offsets.is_full(config.index_bytes_max, more_count)
+            || self.times.is_full(config.index_bytes_max, more_count)
     }
 
-    /// Appends batches in one write; their offsets follow what is there.
-    pub(super) async fn append(
-        &self,
-        disk: &Disk,
-        batches: &[AppendBatch],
-        config: &LogConfig,
-    ) -> io::Result<()> {
-        let file = self.file(disk).await?;
-        let mut parts: Vec<Bytes> = Vec::with_capacity(batches.len() * 2);
-        for batch in batches {
-            parts.extend(batch.parts.iter().cloned());
-        }
+    /// Writes `parts` behind the last batch, in one call. [`note`](Self::note) then makes the
+    /// batches known. When the write fails the file is cut to where it was; when even that fails,
+    /// the second error is returned and the segment must not be written again.
+    pub(super) async fn write(&self, parts: &[Bytes]) -> Result<(), WriteError> {
         let begin = self.size_bytes.get();
-        if let Err(error) = file.write_at(begin, &parts).await {
-            // What was written of the group must not be taken for batches later.
-            let cut = file.truncate(begin).await;
-            self.close_file();
-            return Err(cut.err().unwrap_or(error));
+        let file = self.file().await.map_err(WriteError::Refused)?;
+        match file.write_at(begin, parts).await {
+            Ok(()) => Ok(()),
+            Err(error) => match file.truncate(begin).await {
+                Ok(()) => Err(WriteError::Refused(error)),
+                Err(_) => Err(WriteError::Torn(error)),
+            },
         }
-        let mut position = begin;
-        for batch in batches {
-            self.note(&batch.meta, position, config);
-            position += u64::from(batch.meta.size_bytes);
-        }
-        self.size_bytes.set(position);
-        if self.offsets.wants_write() {
-            self.offsets.write(disk).await?;
-        }
-        if self.times.wants_write() {
-            self.times.write(disk).await?;
-        }
-        Ok(())
     }
 
-    /// Takes a batch at `position` into indexes and memory.
-    pub(super) fn note(&self, batch: &BatchMeta, position: u64, config: &LogConfig) {
-        if self.first_timestamp.get().is_none() {
-            self.first_timestamp.set(Some(batch.max_timestamp));
-        }
-        if self.max_timestamp.get().is_none_or(|known| batch.max_timestamp > known.timestamp) {
-            let relative = self.relative(batch.max_timestamp_offset);
-            let timestamp = batch.max_timestamp;
-            if timestamp >= 0 {
-                self.max_timestamp.set(Some(TimeEntry { timestamp, relative }));
-            }
-        }
-        if self.bytes_since_entry.get() > u64::from(config.index_interval_bytes) {
-            let relative = self.relative(batch.last_offset);
-            let position = u32::try_from(position).expect("segments are below 2 GiB");
-            self.offsets.append(OffsetEntry { relative, position });
-            self.note_time();
-            self.bytes_since_entry.set(0);
-        }
-        self.bytes_since_entry.set(self.bytes_since_entry.get() + u64::from(batch.size_bytes));
+    /// Makes a batch known that was written behind the last one (`LogSegment.append`).
+    pub(super) fn note(&self, batch: &BatchMeta, config: &LogConfig) {
+        let position = self.size_bytes.get();
+        self.note_indexes(batch, position, config);
         let mut recent = self.recent.borrow_mut();
-        if recent.len() >= RECENT_COUNT_MAX {
+        if recent.len() == RECENT_COUNT_MAX {
             recent.pop_front();
         }
         recent.push_back(Place {
@@ -207,36 +191,131 @@ impl Segment {
             position,
             size_bytes: batch.size_bytes,
         });
+        self.size_bytes.set(position + u64::from(batch.size_bytes));
     }
 
-    /// Writes the largest timestamp so far into the time index, where it is new.
+    /// Takes a batch at `position` into the indexes. The entry leads to the batch that crosses the
+    /// interval and bears its last offset; so the first batch never has one.
+    pub(super) fn note_indexes(&self, batch: &BatchMeta, position: u64, config: &LogConfig) {
+        if self.first_timestamp.get().is_none() {
+            self.first_timestamp.set(Some(batch.max_timestamp));
+        }
+        let relative = self.relative(batch.last_offset);
+        let known = self.largest.get().flatten().map_or(-1, |known| known.timestamp);
+        if batch.max_timestamp > known {
+            let timestamp = batch.max_timestamp;
+            self.largest.set(Some(Some(TimeEntry { timestamp, relative })));
+        }
+        let since_bytes = self.bytes_since_entry.get();
+        let wants_entry = since_bytes > u64::from(config.index_interval_bytes);
+        if wants_entry && !self.offsets.is_full(config.index_bytes_max, 0) {
+            let position = u32::try_from(position).expect("segments are below 2 GiB");
+            self.offsets.append(OffsetEntry { relative, position });
+            self.note_time();
+            self.bytes_since_entry.set(0);
+        }
+        self.bytes_since_entry.set(self.bytes_since_entry.get() + u64::from(batch.size_bytes));
+    }
+
+    fn relative(&self, offset: Offset) -> u32 {
+        u32::try_from(offset.since(self.base)).expect("segments roll before offsets overflow")
+    }
+
+    /// Writes the largest timestamp into the time index, where it is larger than the last entry.
     fn note_time(&self) {
-        if let Some(max) = self.max_timestamp.get()
-            && self.times.last().is_none_or(|last| max.timestamp > last.timestamp)
+        if let Some(largest) = self.largest.get().flatten()
+            && self.times.known_last().is_none_or(|last| largest.timestamp > last.timestamp)
         {
-            self.times.append(max);
+            self.times.append(largest);
         }
     }
 
-    /// The segment takes no more: the time index gets its last entry, reserved room is given back,
-    /// and everything is written.
-    pub(super) async fn finish(&self, disk: &Disk, config: &LogConfig) -> io::Result<()> {
-        self.note_time();
-        self.offsets.write(disk).await?;
-        self.times.write(disk).await?;
-        if config.preallocate {
-            self.file(disk).await?.truncate(self.size_bytes.get()).await?;
+    /// The largest timestamp in the segment and its batch's last offset.
+    pub(super) async fn largest(&self) -> io::Result<Option<TimeEntry>> {
+        if let Some(known) = self.largest.get() {
+            return Ok(known);
+        }
+        let last = self.times.last().await?;
+        if self.largest.get().is_none() {
+            self.largest.set(Some(last));
+        }
+        Ok(self.largest.get().flatten())
+    }
+
+    /// Says what the largest timestamp is.
+    pub(super) fn set_largest(&self, largest: Option<TimeEntry>) {
+        self.largest.set(Some(largest));
+    }
+
+    /// The largest timestamp, for retention; when no record has one, when the segment was made.
+    pub(super) async fn retention_timestamp(&self) -> io::Result<Timestamp> {
+        let largest = self.largest().await?;
+        Ok(largest.map_or(self.created, |entry| Timestamp::from_millis(entry.timestamp)))
+    }
+
+    /// Reads what an active segment has to know: the first batch's timestamp, the largest one.
+    pub(super) async fn load(&self) -> io::Result<()> {
+        self.largest().await?;
+        if self.first_timestamp.get().is_none() && self.size_bytes.get() > 0 {
+            let mut walk = self.walk(0).await?;
+            if let Some((header, _)) = walk.next().await? {
+                self.first_timestamp.set(Some(header.max_timestamp));
+            }
+        }
+        self.offsets.last().await?;
+        Ok(())
+    }
+
+    /// Writes index entries once enough gathered.
+    pub(super) async fn write_indexes_if_due(&self) -> io::Result<()> {
+        if self.offsets.wants_write() {
+            self.offsets.write().await?;
+        }
+        if self.times.wants_write() {
+            self.times.write().await?;
         }
         Ok(())
     }
 
-    /// Makes the segment durable.
-    pub(super) async fn sync(&self, disk: &Disk) -> io::Result<()> {
-        self.file(disk).await?.sync().await
+    /// The segment takes no more for now: the time index gets its last entry, reserved room is
+    /// given back, and all is written (`LogSegment.onBecomeInactiveSegment`).
+    pub(super) async fn finish(&self, config: &LogConfig) -> io::Result<()> {
+        self.largest().await?;
+        self.times.last().await?;
+        self.note_time();
+        self.offsets.write().await?;
+        self.times.write().await?;
+        if config.preallocate {
+            self.trim().await?;
+        }
+        self.offsets.release();
+        self.times.release();
+        *self.recent.borrow_mut() = VecDeque::new();
+        Ok(())
+    }
+
+    /// Cuts what lies behind the last batch: reserved room, or what an interrupted write left.
+    pub(super) async fn trim(&self) -> io::Result<()> {
+        let file = self.file().await?;
+        if file.size_bytes().await? > self.size_bytes.get() {
+            file.truncate(self.size_bytes.get()).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the batches durable, and index entries that were written.
+    pub(super) async fn sync(&self) -> io::Result<()> {
+        self.file().await?.sync().await?;
+        self.offsets.sync().await?;
+        self.times.sync().await?;
+        if self.has_aborted.get() {
+            super::aborted::sync(&self.home, self.base).await?;
+        }
+        Ok(())
     }
 
     /// The first batch whose last offset is `offset` or larger; `None` behind the last batch.
-    pub(super) async fn find(&self, disk: &Disk, offset: Offset) -> io::Result<Option<Place>> {
+    pub(super) async fn find(&self, offset: Offset) -> io::Result<Option<Place>> {
         {
             let recent = self.recent.borrow();
             if recent.front().is_some_and(|first| first.base <= offset) {
@@ -244,93 +323,42 @@ impl Segment {
                 return Ok(recent.get(at).copied());
             }
         }
-        // The entry's key is the last offset of its batch: one at or below the target may be that
-        // very batch's.
-        let key = i64::try_from(offset.since(self.base)).unwrap_or(i64::MAX);
-        let entry = self.offsets.floor(disk, key).await?;
-        let from = entry.map_or(0, |entry| u64::from(entry.position));
-        let mut walk = Walk::new(self, disk, from).await?;
+        let mut walk = self.walk(self.position_near(offset).await?).await?;
         while let Some((header, position)) = walk.next().await? {
             if header.last_offset() >= offset.to_wire() {
-                return Ok(place_of(&header, position));
+                return Ok(Place::of(&header, position));
             }
         }
         Ok(None)
     }
 
-    /// Batches from `position` on, one header at a time.
-    pub(super) async fn walk(&self, disk: &Disk, position: u64) -> io::Result<Walk> {
-        Walk::new(self, disk, position).await
+    /// Where to begin a search for the batch that holds `offset`.
+    pub(super) async fn position_near(&self, offset: Offset) -> io::Result<u64> {
+        // An entry's key is the last offset of its batch: the batch of an equal one is the target.
+        let key = i64::try_from(offset.since(self.base)).unwrap_or(i64::MAX);
+        let entry = self.offsets.floor(key).await?;
+        Ok(entry.map_or(0, |entry| u64::from(entry.position)))
     }
 
-    /// Sets how many bytes lie behind the last index entry.
-    pub(super) fn set_bytes_since_entry(&self, bytes: u64) {
-        self.bytes_since_entry.set(bytes);
+    /// The batches from `position` on, one header at a time.
+    pub(super) async fn walk(&self, position: u64) -> io::Result<Walk> {
+        Ok(Walk::new(self.file().await?, position, self.size_bytes.get()))
     }
 
-    /// Forgets what is known of batches.
+    /// Forgets what was remembered of batches, before they are read again.
     pub(super) fn forget(&self) {
         self.recent.borrow_mut().clear();
         self.first_timestamp.set(None);
-        self.max_timestamp.set(self.times.last());
+        self.largest.set(None);
         self.bytes_since_entry.set(0);
     }
 }
 
-pub(super) fn place_of(header: &BatchHeader, position: u64) -> Option<Place> {
-    Some(Place {
-        base: Offset::from_wire(header.base_offset)?,
-        last: Offset::from_wire(header.last_offset())?,
-        position,
-        size_bytes: u32::try_from(header.size_bytes()).ok()?,
-    })
-}
-
-/// Reads batch headers one behind the other, in blocks.
-pub(super) struct Walk {
-    file: File,
-    position: u64,
-    end: u64,
-    block: Bytes,
-    block_position: u64,
-}
-
-impl Walk {
-    async fn new(segment: &Segment, disk: &Disk, position: u64) -> io::Result<Self> {
-        let file = segment.file(disk).await?;
-        let end = segment.size_bytes.get();
-        Ok(Self { file, position, end, block: Bytes::new(), block_position: position })
-    }
-
-    /// The next whole batch's header and position; `None` at the end or at what is no batch.
-    pub(super) async fn next(&mut self) -> io::Result<Option<(BatchHeader, u64)>> {
-        if self.position + HEADER_BYTES as u64 > self.end {
-            return Ok(None);
-        }
-        let inside = self.position.checked_sub(self.block_position).filter(|skip| {
-            *skip as usize + HEADER_BYTES <= self.block.len()
-        });
-        let skip = match inside {
-            Some(skip) => skip as usize,
-            None => {
-                let wanted = (self.end - self.position).min(SCAN_BYTES as u64) as usize;
-                self.block = self.file.read_at(self.position, wanted).await?;
-                self.block_position = self.position;
-                0
-            }
-        };
-        let Ok(header) = BatchHeader::parse(&self.block[skip..]) else { return Ok(None) };
-        let size = header.size_bytes() as u64;
-        if size < (LENGTH_OVERHEAD_BYTES as u64) || self.position + size > self.end {
-            return Ok(None);
-        }
-        let position = self.position;
-        self.position += size;
-        Ok(Some((header, position)))
-    }
-
-    /// The whole batch at `position`.
-    pub(super) async fn batch(&self, header: &BatchHeader, position: u64) -> io::Result<Bytes> {
-        self.file.read_at(position, header.size_bytes()).await
-    }
+/// Why batches were not written.
+#[derive(Debug)]
+pub(super) enum WriteError {
+    /// Nothing of them is in the file.
+    Refused(io::Error),
+    /// Some of them may be in the file, behind its last batch.
+    Torn(io::Error),
 }

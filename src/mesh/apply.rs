@@ -58,11 +58,7 @@ impl Shard {
         mine
     }
 
-    async fn open_all(
-        self: &Rc<Self>,
-        start: &StartUp,
-        mine: Vec<(PartitionKey, Arc<Topic>)>,
-    ) {
+    async fn open_all(self: &Rc<Self>, start: &StartUp, mine: Vec<(PartitionKey, Arc<Topic>)>) {
         for (key, topic) in mine {
             let place = (topic.name.to_string(), key.partition);
             let find = |file: &std::collections::BTreeMap<(String, i32), Offset>| {

@@ -11,8 +11,7 @@ use crate::base::{CallId, LeaderEpoch, Offset, PartitionKey, ShardId};
 use crate::metadata::{Delta, Image};
 use crate::partition::partition::DeleteRecordsError;
 use crate::partition::{
-    AppendOutcome, EpochEnd, FetchError, FetchFrom, Fetched, OffsetFound, OffsetQuery,
-    RequiredAcks,
+    AppendOutcome, EpochEnd, FetchError, FetchFrom, Fetched, OffsetFound, OffsetQuery, RequiredAcks,
 };
 use crate::protocol::validate::Validated;
 use kafka_protocol::messages::describe_producers_response::ProducerState;

@@ -8,8 +8,8 @@
 //! Invariant: nothing is shared between cores but what an envelope carries: owned values,
 //! immutable `Bytes` and images, leases on open files.
 
-pub mod message;
 mod apply;
+pub mod message;
 mod owner;
 mod read;
 pub mod settings;

@@ -77,11 +77,7 @@ pub enum ReplyTo {
 
 impl Shard {
     /// A core that owns nothing yet.
-    pub fn new(
-        runtime: Runtime,
-        lanes: Lanes<Envelope>,
-        config: Arc<BrokerConfig>,
-    ) -> Rc<Self> {
+    pub fn new(runtime: Runtime, lanes: Lanes<Envelope>, config: Arc<BrokerConfig>) -> Rc<Self> {
         let request_memory = Budget::new(config.request_memory_bytes);
         Rc::new(Self {
             runtime,

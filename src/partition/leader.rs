@@ -281,7 +281,7 @@ mod tests {
             ("leader has it", &[wait.clone(), written.clone()], vec![]),
             ("follower lacks one", &[wait.clone(), written.clone(), behind], partly),
             ("both have it", &[wait.clone(), written.clone(), fetched.clone()], done.clone()),
-            ("follower was told first", &[wait, fetched, written], done),
+            ("follower was told first", &[wait.clone(), fetched, written], done),
         ];
         for (name, inputs, expected) in cases {
             assert_eq!(effects_after(start(&[ME, OTHER], 1), inputs), expected, "{name}");

@@ -388,7 +388,7 @@ pub struct FileLease(Arc<Inode>);
 
 impl FileLease {
     /// Up to `length` bytes from `position` on.
-    pub(super) fn read(&self, position: u64, length: usize) -> Vec<u8> {
+    pub(crate) fn read(&self, position: u64, length: usize) -> Vec<u8> {
         self.0.read(position, length)
     }
 }
