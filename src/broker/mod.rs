@@ -1,1 +1,86 @@
-//! (to come)
+//! Start, stop, and the wiring of everything on every core.
+//!
+//! Every core runs [`run_core`]. Core 0 also holds the log directory's lock, the metadata log and
+//! the controller; it tells the others when to begin and when to end. In the data path it is a
+//! core like any other.
+
+mod boot;
+mod controller;
+mod housekeeping;
+mod listen;
+pub mod metadata_log;
+mod stop;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use crate::base::ShardId;
+use crate::config::BrokerConfig;
+use crate::mesh::{Envelope, Shard};
+use crate::runtime::real::Options;
+use crate::runtime::{Lanes, Runtime};
+
+/// Why the broker could not start, or had to stop: a sentence with the fix.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Failure(pub String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What the process is told when its cores have ended. Set once, by core 0.
+pub type Verdict = Arc<OnceLock<Result<(), Failure>>>;
+
+/// One core's life, from start to end.
+pub async fn run_core(
+    runtime: Runtime,
+    lanes: Lanes<Envelope>,
+    config: Arc<BrokerConfig>,
+    verdict: Verdict,
+) {
+    let shard = Shard::new(runtime.clone(), lanes, config);
+    let mesh = shard.clone();
+    runtime.spawn("mesh", async move { mesh.run_mesh().await });
+    listen::spawn(&shard);
+    housekeeping::spawn(&shard);
+    if shard.id() == ShardId(0) {
+        let outcome = boot::run(&shard).await;
+        stop::tell_all_to_exit(&shard).await;
+        let _ = verdict.set(outcome);
+    } else {
+        while !shard.exiting.get() {
+            shard.lifecycle.notified().await;
+        }
+        // The answer to the order to exit is still in the outbox.
+        runtime.sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
+fn options(config: &BrokerConfig) -> Options {
+    Options {
+        core_count: config.cores.map(usize::from),
+        send_buffer_bytes: config.send_buffer_bytes,
+        receive_buffer_bytes: config.receive_buffer_bytes,
+        ..Options::default()
+    }
+}
+
+/// Runs the broker until it is told to end (SIGTERM, SIGINT). Blocks.
+pub fn serve(config: BrokerConfig) -> Result<(), Failure> {
+    let config = Arc::new(config);
+    let verdict: Verdict = Verdict::default();
+    let told = verdict.clone();
+    let options = options(&config);
+    crate::runtime::real::run(options, move |runtime, lanes| {
+        run_core(runtime, Lanes::Real(lanes), config.clone(), told.clone())
+    })
+    .map_err(|error| Failure(error.to_string()))?;
+    match verdict.get() {
+        Some(outcome) => outcome.clone(),
+        None => Err(Failure("a core ended before the broker was told to".to_owned())),
+    }
+}

@@ -1,1 +1,230 @@
-//! (to come)
+//! One client connection: frames in, answers out in the order of the questions.
+//!
+//! Two tasks share a connection. The reading one cuts frames and *starts* each request in order;
+//! requests then run concurrently. The writing one sends the answers in order, gathering those
+//! that are ready into one send.
+//!
+//! Bounded: requests in flight per connection, bytes of requests per core (the core's budget: when
+//! it is used up, sockets are not read). A peer that does not read its answers holds its requests
+//! in flight and nothing else.
+
+mod frames;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::base::Instant;
+use crate::handlers::{self, Client, Response};
+use crate::mesh::Shard;
+use crate::runtime::local::{Notice, Share, first};
+use crate::runtime::{Chunk, StreamReader, StreamWriter};
+
+use frames::{FrameError, Frames};
+
+/// Requests of one connection that run at once; further ones stay in the socket.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// Answers sent in one go at most.
+const GATHERED_MAX: usize = 32;
+
+/// State shared by the two tasks of a connection.
+struct Connection {
+    shard: Rc<Shard>,
+    slots: RefCell<VecDeque<Rc<Slot>>>,
+    /// Told when the first slot was filled, or a slot was added or taken.
+    changed: Notice,
+    /// No more requests will be started; the writing task ends when the slots are sent.
+    finished: Cell<bool>,
+    /// The writing task has ended: its answers are sent, or the peer is gone.
+    written: Cell<bool>,
+    last_active: Cell<Instant>,
+}
+
+/// The place of one answer.
+struct Slot {
+    response: RefCell<Option<Response>>,
+    /// The request's share of the core's memory, held until its answer is sent.
+    share: RefCell<Option<Share>>,
+}
+
+/// Serves one connection to its end.
+pub async fn serve(
+    shard: Rc<Shard>,
+    client: Rc<Client>,
+    reader: StreamReader,
+    writer: StreamWriter,
+) {
+    let connection = Rc::new(Connection {
+        last_active: Cell::new(shard.runtime.now()),
+        shard: shard.clone(),
+        slots: RefCell::default(),
+        changed: Notice::new(),
+        finished: Cell::new(false),
+        written: Cell::new(false),
+    });
+    shard.counters.connections_total.add(1);
+    shard.counters.connections_open.add(1);
+    let writing = connection.clone();
+    let peer = client.peer;
+    let gone = Notice::new();
+    let reader_gone = gone.clone();
+    shard.runtime.spawn("connection writer", async move {
+        writing.write_answers(writer, peer).await;
+        writing.written.set(true);
+        reader_gone.notify();
+    });
+    first(connection.read_requests(&client, reader), async {
+        while !connection.written.get() {
+            gone.notified().await;
+        }
+    })
+    .await;
+    connection.finished.set(true);
+    connection.changed.notify();
+    while !connection.written.get() {
+        gone.notified().await;
+    }
+    shard.counters.connections_open.sub(1);
+}
+
+impl Connection {
+    async fn read_requests(self: &Rc<Self>, client: &Rc<Client>, reader: StreamReader) {
+        let mut frames = Frames::new(reader, self.shard.config().request_bytes_max as usize);
+        loop {
+            while self.slots.borrow().len() >= IN_FLIGHT_MAX {
+                self.changed.notified().await;
+            }
+            if self.shard.ending.get() {
+                return;
+            }
+            let frame = first(async { Some(frames.next(&self.shard).await) }, async {
+                self.shard.ending_notice.notified().await;
+                None
+            });
+            let (frame, share) = match frame.await {
+                Some(Ok(Some(frame))) => frame,
+                // The peer is done, or the process ends.
+                Some(Ok(None)) | None => return,
+                Some(Err(error)) => {
+                    self.refused(client.peer, &error);
+                    return;
+                }
+            };
+            self.last_active.set(self.shard.runtime.now());
+            self.shard.room().await;
+            self.shard.counters.requests_total.add(1);
+            self.shard.counters.request_bytes_total.add(frame.len() as u64);
+            self.start(client, frame, share);
+            self.shard.runtime.pass().await;
+        }
+    }
+
+    fn refused(&self, peer: SocketAddr, error: &FrameError) {
+        self.shard.counters.connections_refused_total.add(1);
+        tracing::debug!(%peer, %error, "connection closed");
+    }
+
+    /// Starts a request: what it does before its first wait is done when this returns, so that
+    /// requests of one connection take effect in order.
+    fn start(self: &Rc<Self>, client: &Rc<Client>, frame: bytes::Bytes, share: Share) {
+        let slot = Rc::new(Slot {
+            response: RefCell::new(None),
+            share: RefCell::new(Some(share)),
+        });
+        self.slots.borrow_mut().push_back(slot.clone());
+        let mut handled = Box::pin(handlers::handle(self.shard.clone(), client.clone(), frame));
+        let waker = std::task::Waker::noop();
+        let mut cx = std::task::Context::from_waker(waker);
+        if let Poll::Ready(response) = handled.as_mut().poll(&mut cx) {
+            return self.fill(&slot, response);
+        }
+        let connection = self.clone();
+        self.shard.runtime.spawn("request", async move {
+            let response = handled.await;
+            connection.fill(&slot, response);
+        });
+    }
+
+    fn fill(&self, slot: &Rc<Slot>, response: Response) {
+        *slot.response.borrow_mut() = Some(response);
+        let is_first = self.slots.borrow().front().is_some_and(|first| Rc::ptr_eq(first, slot));
+        if is_first {
+            self.changed.notify();
+        }
+    }
+
+    async fn write_answers(&self, mut writer: StreamWriter, peer: SocketAddr) {
+        let mut chunks: Vec<Chunk> = Vec::new();
+        let mut shares: Vec<Option<Share>> = Vec::new();
+        loop {
+            let closes = self.gather(&mut chunks, &mut shares);
+            if !chunks.is_empty() {
+                let bytes: usize = chunks.iter().map(Chunk::length).sum();
+                let sent = self.send(&mut writer, &chunks).await;
+                chunks.clear();
+                shares.clear();
+                self.changed.notify();
+                if let Err(error) = sent {
+                    tracing::debug!(%peer, %error, "connection lost");
+                    break;
+                }
+                self.shard.counters.response_bytes_total.add(bytes as u64);
+                self.last_active.set(self.shard.runtime.now());
+            }
+            shares.clear();
+            if closes {
+                break;
+            }
+            if self.first_is_ready() {
+                continue;
+            }
+            if self.finished.get() && self.slots.borrow().is_empty() {
+                break;
+            }
+            self.changed.notified().await;
+        }
+        writer.shutdown();
+        self.slots.borrow_mut().clear();
+    }
+
+    /// Sends, unless the peer takes nothing for longer than a connection may be idle.
+    async fn send(&self, writer: &mut StreamWriter, chunks: &[Chunk]) -> std::io::Result<()> {
+        let idle_max = self.shard.config().idle_connection_max.unwrap_or(Duration::MAX);
+        let mut sending = std::pin::pin!(writer.send(chunks));
+        // Most sends end at once: no timer for those.
+        let at_once = poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await;
+        match at_once {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => match self.shard.runtime.timeout(idle_max, sending).await {
+                Some(sent) => sent,
+                None => Err(std::io::ErrorKind::TimedOut.into()),
+            },
+        }
+    }
+
+    fn first_is_ready(&self) -> bool {
+        self.slots.borrow().front().is_some_and(|slot| slot.response.borrow().is_some())
+    }
+
+    /// Takes the answers that are ready, in order. Whether the connection closes behind them.
+    fn gather(&self, chunks: &mut Vec<Chunk>, shares: &mut Vec<Option<Share>>) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        for _ in 0..GATHERED_MAX {
+            let ready = slots.front().and_then(|slot| slot.response.borrow_mut().take());
+            let Some(response) = ready else { return false };
+            let slot = slots.pop_front();
+            shares.push(slot.and_then(|slot| slot.share.borrow_mut().take()));
+            match response {
+                Response::Send(parts) => chunks.extend(parts),
+                Response::Nothing => self.changed.notify(),
+                Response::Close => return true,
+            }
+        }
+        false
+    }
+}

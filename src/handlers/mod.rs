@@ -1,1 +1,144 @@
-//! (to come)
+//! One file per family of APIs: decode, split by owner core, ask, join, encode.
+//!
+//! [`handle`] takes a frame to its answer. What a handler does before its first wait takes effect
+//! in the order of the connection's requests; appends rely on it.
+//!
+//! A body that does not decode closes the connection, as does an API or version that is not
+//! served (but for ApiVersions itself, KIP-511).
+
+mod call;
+mod cluster;
+mod configs;
+mod control;
+mod fetch;
+mod offsets;
+mod produce;
+mod producers;
+mod records;
+pub mod session;
+mod topics;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use kafka_protocol::protocol::Encodable;
+
+use crate::mesh::Shard;
+use crate::protocol::frame::{RequestHeader, finish, start_response};
+use crate::protocol::wire::Piece;
+use crate::protocol::{ApiKey, Malformed, Message, cold};
+use crate::runtime::Chunk;
+
+use session::SessionCache;
+
+/// What is known of a connected client.
+pub struct Client {
+    /// Its address.
+    pub peer: SocketAddr,
+    /// The name of the listener it came in by.
+    pub listener: String,
+    /// The fetch sessions of this core.
+    pub sessions: Rc<RefCell<SessionCache>>,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Response {
+    /// A whole frame, in parts.
+    Send(Vec<Chunk>),
+    /// No answer is wanted (produce with acks=0).
+    Nothing,
+    /// The connection ends.
+    Close,
+}
+
+/// Takes one frame to its answer.
+pub async fn handle(shard: Rc<Shard>, client: Rc<Client>, frame: Bytes) -> Response {
+    let (header, body) = match RequestHeader::parse(frame) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            shard.counters.connections_refused_total.add(1);
+            tracing::debug!(peer = %client.peer, %error, "request refused");
+            return Response::Close;
+        }
+    };
+    match route(&shard, &client, &header, body).await {
+        Ok(response) => response,
+        Err(error) => {
+            shard.counters.connections_refused_total.add(1);
+            let api = header.key.row().name;
+            tracing::debug!(peer = %client.peer, api, version = header.version, %error,
+                "request does not decode");
+            Response::Close
+        }
+    }
+}
+
+async fn route(
+    shard: &Rc<Shard>,
+    client: &Rc<Client>,
+    header: &RequestHeader,
+    body: Bytes,
+) -> Result<Response, Malformed> {
+    match header.key {
+        ApiKey::Produce => produce::produce(shard, client, header, body).await,
+        ApiKey::Fetch => fetch::fetch(shard, client, header, body).await,
+        ApiKey::ListOffsets => offsets::list_offsets(shard, header, body).await,
+        ApiKey::OffsetForLeaderEpoch => offsets::epoch_ends(shard, header, body).await,
+        ApiKey::DeleteRecords => records::delete_records(shard, header, body).await,
+        ApiKey::Metadata => cluster::metadata(shard, client, header, body).await,
+        ApiKey::ApiVersions => cluster::api_versions(shard, header, body),
+        ApiKey::DescribeCluster => cluster::describe_cluster(shard, client, header, body),
+        ApiKey::DescribeTopicPartitions => topics::describe_partitions(shard, header, body),
+        ApiKey::CreateTopics => control::create_topics(shard, header, body).await,
+        ApiKey::DeleteTopics => control::delete_topics(shard, header, body).await,
+        ApiKey::CreatePartitions => control::create_partitions(shard, header, body).await,
+        ApiKey::AlterConfigs => control::alter_configs(shard, header, body).await,
+        ApiKey::IncrementalAlterConfigs => control::incremental_alter(shard, header, body).await,
+        ApiKey::ElectLeaders => control::elect_leaders(shard, header, body).await,
+        ApiKey::ListPartitionReassignments => control::list_moves(shard, header, body).await,
+        ApiKey::DescribeConfigs => configs::describe(shard, header, body),
+        ApiKey::DescribeLogDirs => topics::describe_log_dirs(shard, header, body).await,
+        ApiKey::InitProducerId => producers::init_producer_id(shard, header, body).await,
+        ApiKey::DescribeProducers => producers::describe(shard, header, body).await,
+    }
+}
+
+/// The answer to `header` with a body of our own codec. Records that lie elsewhere are taken from
+/// `elsewhere`, by their token.
+fn answer_with<M: Message>(
+    header: &RequestHeader,
+    version: i16,
+    body: &M,
+    elsewhere: &[crate::runtime::FileSlice],
+) -> Response {
+    let mut writer = start_response(header.key, version, header.correlation_id);
+    body.encode_into(version, &mut writer);
+    let pieces = finish(writer).into_pieces();
+    let chunks = pieces.into_iter().map(|piece| match piece {
+        Piece::Bytes(bytes) => Chunk::Bytes(bytes),
+        Piece::Records { token, .. } => Chunk::File(elsewhere[token as usize].clone()),
+    });
+    Response::Send(chunks.collect())
+}
+
+/// The answer to `header` with a body of our own codec.
+fn answer<M: Message>(header: &RequestHeader, body: &M) -> Response {
+    answer_with(header, header.version, body, &[])
+}
+
+/// The answer to `header` with a body of the `kafka_protocol` crate.
+fn answer_cold<M: Encodable>(header: &RequestHeader, body: &M) -> Response {
+    let mut writer = header.start_response();
+    match cold::encode_into(header.version, body, &mut writer) {
+        Ok(()) => Response::Send(vec![Chunk::Bytes(finish(writer).into_bytes())]),
+        Err(error) => {
+            // An answer that its version can not carry is our own fault, not the client's.
+            let api = header.key.row().name;
+            tracing::error!(api, version = header.version, %error, "answer does not encode");
+            Response::Close
+        }
+    }
+}

@@ -1,1 +1,22 @@
-//! (to come)
+//! What one core owns, and how cores ask each other.
+//!
+//! A [`Shard`] is everything a core owns: its partitions, its view of the metadata, its calls in
+//! flight, its memory budget. Cores exchange [`Envelope`]s over the runtime's lanes: a question
+//! ([`Ask`]) has a number and gets one [`Answer`] with the same number. A question to the own core
+//! takes the same path without the lane.
+//!
+//! Invariant: nothing is shared between cores but what an envelope carries: owned values,
+//! immutable `Bytes` and images, leases on open files.
+
+pub mod message;
+mod apply;
+mod owner;
+mod read;
+pub mod settings;
+pub mod shard;
+
+pub use message::{
+    Answer, Ask, Body, CheckpointLine, Checkpoints, ControlAnswer, ControlAsk, Envelope, StartUp,
+};
+pub use settings::TopicSettings;
+pub use shard::{PartitionSlot, Shard};

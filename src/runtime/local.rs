@@ -3,11 +3,11 @@
 //! Everything here is single-threaded and knows nothing of the executor but `Waker`s.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// The output of whichever future is ready first; the other one is dropped. `left` is asked first.
 pub async fn first<T>(left: impl Future<Output = T>, right: impl Future<Output = T>) -> T {
@@ -62,7 +62,7 @@ impl<T> Drop for Reply<T> {
 impl<T> Future for Answer<T> {
     type Output = Option<T>;
 
-    fn poll(self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<T>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut shared = self.0.borrow_mut();
         if let Some(value) = shared.value.take() {
             return Poll::Ready(Some(value));
@@ -82,7 +82,9 @@ pub struct Notice(Rc<NoticeState>);
 #[derive(Default)]
 struct NoticeState {
     generation: Cell<u64>,
-    wakers: RefCell<Vec<Waker>>,
+    next_key: Cell<u64>,
+    /// By the order in which they began to wait.
+    wakers: RefCell<BTreeMap<u64, Waker>>,
 }
 
 impl Notice {
@@ -95,25 +97,53 @@ impl Notice {
     pub fn notify(&self) {
         self.0.generation.set(self.0.generation.get() + 1);
         let wakers = std::mem::take(&mut *self.0.wakers.borrow_mut());
-        for waker in wakers {
+        for waker in wakers.into_values() {
             waker.wake();
         }
     }
 
     /// Resolves at the first [`notify`](Self::notify) after this call (not after its first poll).
     pub fn notified(&self) -> impl Future<Output = ()> + use<> {
-        let state = self.0.clone();
-        let seen = state.generation.get();
-        poll_fn(move |cx| {
-            if state.generation.get() != seen {
-                return Poll::Ready(());
-            }
-            let mut wakers = state.wakers.borrow_mut();
-            if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                wakers.push(cx.waker().clone());
-            }
-            Poll::Pending
-        })
+        Notified { notice: self.0.clone(), seen: self.0.generation.get(), key: None }
+    }
+}
+
+/// A wait for a [`Notice`]; dropped early, it leaves nothing behind: a waker left in the list of a
+/// notice that is seldom given would keep its whole finished task in memory.
+struct Notified {
+    notice: Rc<NoticeState>,
+    seen: u64,
+    /// Its place in the list, once it was polled.
+    key: Option<u64>,
+}
+
+impl Future for Notified {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.notice.generation.get() != self.seen {
+            return Poll::Ready(());
+        }
+        let key = self.key.unwrap_or_else(|| {
+            let key = self.notice.next_key.get();
+            self.notice.next_key.set(key + 1);
+            key
+        });
+        self.key = Some(key);
+        let known = self.notice.wakers.borrow().get(&key).is_some_and(|w| w.will_wake(cx.waker()));
+        if !known {
+            // A replaced waker is dropped after the borrow has ended: that may drop a task.
+            let _replaced = self.notice.wakers.borrow_mut().insert(key, cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Notified {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            let _removed = self.notice.wakers.borrow_mut().remove(&key);
+        }
     }
 }
 
@@ -147,6 +177,8 @@ impl Budget {
         }
         let (reply, answer) = oneshot();
         self.0.waiting.borrow_mut().push_back((units, reply));
+        let mut place = Place { budget: self, answer: Some(answer) };
+        let answer = place.answer.as_mut().expect("taken by drop only");
         answer.await.expect("a waiting taker is answered or dropped")
     }
 
@@ -162,6 +194,11 @@ impl Budget {
 
     fn give_back(&self, units: u64) {
         self.0.free.set(self.0.free.get() + units);
+        self.settle();
+    }
+
+    /// Grants what can be granted, in order.
+    fn settle(&self) {
         loop {
             let next = {
                 let mut waiting = self.0.waiting.borrow_mut();
@@ -180,6 +217,19 @@ impl Budget {
     }
 }
 
+/// A taker's place in the queue. Left early, it lets those behind it have what is free.
+struct Place<'a> {
+    budget: &'a Budget,
+    answer: Option<Answer<Share>>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.answer = None;
+        self.budget.settle();
+    }
+}
+
 impl Share {
     /// How many units it is.
     pub fn units(&self) -> u64 {
@@ -190,5 +240,88 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.give_back(self.units);
+    }
+}
+
+/// Lets every task that is runnable now go first; resolves when this one's turn comes again.
+///
+/// It does not reach the reactor: use [`Runtime::pass`](super::Runtime::pass) in long loops.
+pub async fn next_turn() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// The output of `future` when it is ready now. It must be awaited later if it is not: this poll
+/// registers nobody to wake.
+pub fn next_ready<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    let mut cx = std::task::Context::from_waker(Waker::noop());
+    match std::pin::Pin::new(future).poll(&mut cx) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+        Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn an_abandoned_wait_leaves_no_waker_behind() {
+        let notice = Notice::new();
+        for _ in 0..3 {
+            let mut wait = notice.notified();
+            assert!(poll(&mut wait).is_pending());
+            assert_eq!(notice.0.wakers.borrow().len(), 1);
+        }
+        assert!(notice.0.wakers.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_notice_is_seen_by_those_who_asked_before_it() {
+        let notice = Notice::new();
+        let mut before = notice.notified();
+        notice.notify();
+        let mut after = notice.notified();
+        assert!(poll(&mut before).is_ready(), "even when it was polled later");
+        assert!(poll(&mut after).is_pending());
+    }
+
+    #[test]
+    fn a_taker_who_gives_up_lets_the_next_one_have_what_is_free() {
+        let budget = Budget::new(10);
+        let Poll::Ready(_held) = poll(&mut Box::pin(budget.take(6))) else { panic!("all free") };
+        let mut large = Box::pin(budget.take(8));
+        let mut small = Box::pin(budget.take(3));
+        assert!(poll(&mut large).is_pending());
+        assert!(poll(&mut small).is_pending(), "the larger one asked first");
+        drop(large);
+        let Poll::Ready(share) = poll(&mut small) else { panic!("4 are free, 3 were asked for") };
+        assert_eq!((share.units(), budget.free()), (3, 1));
+        drop(share);
+        assert_eq!(budget.free(), 4);
+    }
+
+    #[test]
+    fn a_share_granted_to_a_taker_who_gave_up_comes_back() {
+        let budget = Budget::new(1);
+        let Poll::Ready(held) = poll(&mut Box::pin(budget.take(1))) else { panic!("all free") };
+        let mut next = Box::pin(budget.take(1));
+        assert!(poll(&mut next).is_pending());
+        drop(held);
+        assert_eq!(budget.free(), 0, "granted");
+        drop(next);
+        assert_eq!(budget.free(), 1, "and given back unseen");
     }
 }

@@ -11,6 +11,7 @@ pub mod file;
 pub mod lane;
 pub mod local;
 pub mod net;
+pub mod process;
 pub mod real;
 pub mod sim;
 
@@ -131,6 +132,14 @@ impl Runtime {
         match self {
             Self::Real(core) => core.terminated().await,
             Self::Sim(core) => core.terminated().await,
+        }
+    }
+
+    /// Asks the process to end, as SIGTERM does.
+    pub fn end_process(&self) {
+        match self {
+            Self::Real(core) => core.end_process(),
+            Self::Sim(core) => core.end_process(),
         }
     }
 

@@ -1,159 +1,52 @@
-//! The backend on glommio (stub: being written).
+//! The backend on glommio: io_uring executors, one per core, and system calls beside them.
+//!
+//! | file          | what                                                                  |
+//! |---------------|-----------------------------------------------------------------------|
+//! | `start`       | [`run`] (one pinned executor a core) and [`run_single`]               |
+//! | `core`        | [`Core`]: clock, randomness, tasks, the work budget, counters         |
+//! | `watchdog`    | the thread that pokes sleeping cores, sees stalls and signals         |
+//! | `disk` `file` | directories; vectored appends, sync, reads that never stall the core  |
+//! | `net`         | listeners, connections                                                |
+//! | `sendfile`    | how a list of chunks leaves: gathered sends and `sendfile(2)`         |
+//! | `lanes`       | batches of messages between cores                                     |
+//! | `probe`       | [`MachineReport`]: what the machine offers, for `doctor` and at start |
+//! | `sys`         | system calls behind safe functions                                    |
+//!
+//! glommio 0.9 has traps. Each is designed around in one place, marked there by its number:
+//! 1. It can park with runnable tasks: `watchdog` (and no preempt timer below 100 ms).
+//! 2. A cancelled task leaks: tasks are always detached ([`Core`]'s spawn), never cancelled.
+//! 3. A foreign waker that outlives its task leaks it: the only one is the heart-beat's, whose
+//!    task ends with its executor; answers between cores are matched by their askers.
+//! 4. A panic on the blocking pool kills it: caught in `Core::blocking`.
+//! 5. A panic in a task kills the core: caught in spawn; a core that dies all the same ends the
+//!    process (`start`).
+//! 6. Read timeouts survive abandoned reads: not used at all.
+//! 7. The end of a dropped connection leaves late: shut down before it is dropped (`net`).
+//! 8. Executors leak an event descriptor: made once a process (`start`).
+//! 9. Waiting sends between cores can deadlock: receivers never wait for senders (`lanes`).
+//! 10. Messages and sockets are seen at the next pass of the reactor only: the work budget
+//!     ([`Core`]'s pass).
+//! 11. `peek` fails on non-blocking sockets: not used.
+//! 12. glommio exits the process where io_uring is missing: `probe` looks first.
+//! 13. Its stall detector takes a signal: not used, `watchdog` has one.
+//! 14. A `RefCell` borrowed across an await panics: denied by lint.
 
-use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::time::Duration;
+mod core;
+mod disk;
+mod file;
+mod lanes;
+mod net;
+mod probe;
+mod sendfile;
+mod start;
+mod sys;
+mod watchdog;
 
-use bytes::Bytes;
-
-use super::{Chunk, Entry, Full, OpenMode, Space};
-use crate::base::{Instant, ShardId, Timestamp};
-
-#[derive(Clone)]
-pub struct Core;
-impl Core {
-    pub fn shard(&self) -> ShardId {
-        unimplemented!()
-    }
-    pub fn shard_count(&self) -> u16 {
-        unimplemented!()
-    }
-    pub fn now(&self) -> Instant {
-        unimplemented!()
-    }
-    pub fn wall_clock(&self) -> Timestamp {
-        unimplemented!()
-    }
-    pub fn random(&self) -> u64 {
-        unimplemented!()
-    }
-    pub fn spawn(&self, _: &'static str, _: impl Future<Output = ()> + 'static) {
-        unimplemented!()
-    }
-    pub async fn sleep(&self, _: Duration) {
-        unimplemented!()
-    }
-    pub async fn pass(&self) {
-        unimplemented!()
-    }
-    pub async fn terminated(&self) {
-        unimplemented!()
-    }
-    pub fn disk(&self) -> Disk {
-        unimplemented!()
-    }
-    pub async fn listen(&self, _: &str) -> io::Result<Listener> {
-        unimplemented!()
-    }
-    pub async fn connect(&self, _: &str) -> io::Result<(StreamReader, StreamWriter)> {
-        unimplemented!()
-    }
-}
-#[derive(Clone)]
-pub struct Disk;
-impl Disk {
-    pub async fn create_directories(&self, _: &Path) -> io::Result<()> {
-        unimplemented!()
-    }
-    pub async fn list(&self, _: &Path) -> io::Result<Vec<Entry>> {
-        unimplemented!()
-    }
-    pub async fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
-        unimplemented!()
-    }
-    pub async fn write_atomically(&self, _: &Path, _: &[u8]) -> io::Result<()> {
-        unimplemented!()
-    }
-    pub async fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        unimplemented!()
-    }
-    pub async fn remove_file(&self, _: &Path) -> io::Result<()> {
-        unimplemented!()
-    }
-    pub async fn remove_directory(&self, _: &Path) -> io::Result<()> {
-        unimplemented!()
-    }
-    pub async fn sync_directory(&self, _: &Path) -> io::Result<()> {
-        unimplemented!()
-    }
-    pub async fn space(&self, _: &Path) -> io::Result<Space> {
-        unimplemented!()
-    }
-    pub async fn open(&self, _: &Path, _: OpenMode) -> io::Result<File> {
-        unimplemented!()
-    }
-    pub async fn lock(&self, _: &Path) -> io::Result<Lock> {
-        unimplemented!()
-    }
-}
-pub struct Lock;
-#[derive(Clone)]
-pub struct File;
-impl File {
-    pub async fn write_at(&self, _: u64, _: &[Bytes]) -> io::Result<()> {
-        unimplemented!()
-    }
-    pub async fn sync(&self) -> io::Result<()> {
-        unimplemented!()
-    }
-    pub async fn read_at(&self, _: u64, _: usize) -> io::Result<Bytes> {
-        unimplemented!()
-    }
-    pub async fn size_bytes(&self) -> io::Result<u64> {
-        unimplemented!()
-    }
-    pub async fn truncate(&self, _: u64) -> io::Result<()> {
-        unimplemented!()
-    }
-    pub async fn preallocate(&self, _: u64) -> io::Result<()> {
-        unimplemented!()
-    }
-    pub fn lease(&self) -> FileLease {
-        unimplemented!()
-    }
-}
-#[derive(Clone, Debug)]
-pub struct FileLease;
-pub struct Listener;
-impl Listener {
-    pub async fn accept(&self) -> io::Result<(StreamReader, StreamWriter, SocketAddr)> {
-        unimplemented!()
-    }
-    pub fn local_address(&self) -> SocketAddr {
-        unimplemented!()
-    }
-}
-pub struct StreamReader;
-impl StreamReader {
-    pub async fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        unimplemented!()
-    }
-}
-pub struct StreamWriter;
-impl StreamWriter {
-    pub async fn send(&mut self, _: &[Chunk]) -> io::Result<()> {
-        unimplemented!()
-    }
-    pub fn shutdown(&self) {
-        unimplemented!()
-    }
-}
-pub struct Lanes<T>(std::marker::PhantomData<T>);
-impl<T> Clone for Lanes<T> {
-    fn clone(&self) -> Self {
-        unimplemented!()
-    }
-}
-impl<T: Send + 'static> Lanes<T> {
-    pub fn send(&self, _: ShardId, _: T) -> Result<(), Full<T>> {
-        unimplemented!()
-    }
-    pub async fn room(&self, _: ShardId) {
-        unimplemented!()
-    }
-    pub async fn receive(&self, _: &mut Vec<T>) {
-        unimplemented!()
-    }
-}
+pub use self::core::{Core, Counters};
+pub use disk::{AppendPath, Disk, Lock};
+pub use file::{File, FileLease};
+pub use lanes::Lanes;
+pub use net::{Listener, StreamReader, StreamWriter};
+pub use probe::MachineReport;
+pub use start::{Options, StartError, run, run_single};
+pub use sys::Limit;

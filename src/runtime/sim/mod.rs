@@ -41,6 +41,10 @@ impl Core {
     pub async fn terminated(&self) {
         unimplemented!()
     }
+    /// (stub)
+    pub fn end_process(&self) {
+        unimplemented!()
+    }
     pub fn disk(&self) -> Disk {
         unimplemented!()
     }

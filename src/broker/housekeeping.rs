@@ -1,0 +1,101 @@
+//! What a core does now and then: retention, forgetting idle producers; on core 0 the checkpoint
+//! files.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::base::{Instant, ShardId};
+use crate::log::checkpoint;
+use crate::mesh::{Answer, Ask, CheckpointLine, Shard};
+
+/// How often the checkpoint files are written, if anything changed
+/// (`log.flush.offset.checkpoint.interval.ms`, whose default is a minute, bounds it from above).
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+
+pub(super) fn spawn(shard: &Rc<Shard>) {
+    let keeper = shard.clone();
+    shard.runtime.spawn("retention", async move {
+        let interval = keeper.config().retention_check_interval;
+        loop {
+            keeper.runtime.sleep(interval).await;
+            keep(&keeper).await;
+        }
+    });
+    if shard.id() == ShardId(0) {
+        let keeper = shard.clone();
+        shard.runtime.spawn("checkpoints", async move {
+            while !keeper.started.get() {
+                keeper.lifecycle.notified().await;
+            }
+            loop {
+                keeper.runtime.sleep(CHECKPOINT_INTERVAL).await;
+                if !keeper.ending.get() {
+                    checkpoint_all(&keeper).await;
+                }
+            }
+        });
+    }
+}
+
+async fn keep(shard: &Rc<Shard>) {
+    for partition in shard.partitions() {
+        let now = shard.runtime.wall_clock();
+        partition.expire_producers(now);
+        match partition.apply_retention(now).await {
+            Ok(0) => {}
+            Ok(segments) => {
+                shard.checkpoints_stale.set(true);
+                tracing::info!(topic = %partition.topic(), partition = partition.key().partition,
+                    segments, log_start = %partition.log().start(), "retention deleted segments");
+            }
+            Err(error) => {
+                tracing::error!(topic = %partition.topic(), partition = partition.key().partition,
+                    %error, "retention failed");
+            }
+        }
+        shard.runtime.pass().await;
+    }
+}
+
+/// Gathers the lines of all cores and writes the files. An idle broker's cores have none.
+async fn checkpoint_all(shard: &Rc<Shard>) {
+    let began: Instant = shard.runtime.now();
+    let mut lines = Vec::new();
+    let mut changed = false;
+    for core in 0..shard.runtime.shard_count() {
+        let asked = shard.ask(ShardId(core), Ask::Checkpoints { flush: false });
+        match asked.await {
+            Some(Answer::Checkpoints { lines: more, changed: more_changed }) => {
+                lines.extend(more);
+                changed |= more_changed;
+            }
+            _ => return,
+        }
+    }
+    if !changed {
+        return;
+    }
+    if let Err(error) = write(shard, &lines).await {
+        tracing::error!(%error, "the checkpoint files can not be written");
+    }
+    let took_us = shard.runtime.now().since(began).as_micros() as u64;
+    tracing::debug!(partitions = lines.len(), took_us, "checkpoints written");
+}
+
+/// Writes the three checkpoint files.
+pub(super) async fn write(shard: &Rc<Shard>, lines: &[CheckpointLine]) -> std::io::Result<()> {
+    let disk = shard.runtime.disk();
+    let directory = shard.config().log_dir.clone();
+    let place = |line: &CheckpointLine| (line.topic.to_string(), line.partition);
+    let recovery = lines.iter().map(|line| (place(line), line.recovery_point)).collect();
+    let watermarks = lines.iter().map(|line| (place(line), line.high_watermark)).collect();
+    let starts = lines.iter().filter_map(|line| Some((place(line), line.log_start?))).collect();
+    for (name, file) in [
+        (checkpoint::RECOVERY_POINT_FILE, recovery),
+        (checkpoint::LOG_START_FILE, starts),
+        (checkpoint::HIGH_WATERMARK_FILE, watermarks),
+    ] {
+        disk.write_atomically(&directory.join(name), checkpoint::format(&file).as_bytes()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! Listening: every core accepts on every listener (`SO_REUSEPORT` spreads the connections).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::config::listener::Endpoint;
+use crate::connection;
+use crate::handlers::Client;
+use crate::handlers::session::SessionCache;
+use crate::mesh::Shard;
+use crate::runtime::Listener;
+use crate::runtime::local::first;
+
+/// How often a core tries to take its port before it gives up: another process that ends leaves
+/// the port within that time.
+const LISTEN_TRIES_MAX: u32 = 20;
+
+/// Opens this core's listeners once it has begun.
+pub(super) fn spawn(shard: &Rc<Shard>) {
+    let shard = shard.clone();
+    let runtime = shard.runtime.clone();
+    runtime.spawn("listeners", async move {
+        while !shard.started.get() {
+            shard.lifecycle.notified().await;
+        }
+        let capacity = shard.config().fetch_sessions_max as usize;
+        let sessions = Rc::new(RefCell::new(SessionCache::new(shard.id(), capacity)));
+        for config in shard.config().listeners.clone() {
+            let (shard, sessions) = (shard.clone(), sessions.clone());
+            let runtime = shard.runtime.clone();
+            runtime.spawn("listener", async move { run(shard, config, sessions).await });
+        }
+    });
+}
+
+async fn run(shard: Rc<Shard>, config: Endpoint, sessions: Rc<RefCell<SessionCache>>) {
+    let Some(listener) = open(&shard, &config).await else { return };
+    let runtime = shard.runtime.clone();
+    loop {
+        let accepted = first(async { Some(listener.accept().await) }, async {
+            runtime.terminated().await;
+            None
+        });
+        match accepted.await {
+            None => return,
+            Some(Ok((reader, writer, peer))) => {
+                let sessions = sessions.clone();
+                let client = Client { peer, listener: config.name.clone(), sessions };
+                let shard = shard.clone();
+                runtime.spawn("connection", async move {
+                    connection::serve(shard, Rc::new(client), reader, writer).await;
+                });
+            }
+            Some(Err(error)) => {
+                tracing::warn!(listener = config.name, %error, "a connection was not accepted");
+                // Out of open files, most likely: others must close first.
+                runtime.sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn open(shard: &Rc<Shard>, config: &Endpoint) -> Option<Listener> {
+    let address = config.bind_address();
+    for _ in 0..LISTEN_TRIES_MAX {
+        match shard.runtime.listen(&address).await {
+            Ok(listener) => return Some(listener),
+            Err(error) => {
+                tracing::error!(listener = config.name, address, %error,
+                    "the address can not be listened on; end the process that has it, or change \
+                     `listeners`");
+                shard.runtime.sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+    None
+}

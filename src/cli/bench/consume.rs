@@ -1,0 +1,127 @@
+//! Reading: every connection its share of the partitions, from the first record on.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::base::NodeId;
+use crate::protocol::batch::Batches;
+use crate::protocol::list_offsets::EARLIEST_TIMESTAMP;
+use crate::runtime::Runtime;
+
+use super::super::args::BenchConsumeArgs;
+use super::super::client::{ClientError, Connection, Outcome};
+use super::super::fetch::{Amounts, fetch};
+use super::super::offsets::list_offsets;
+use super::super::terminal::{Done, Failure};
+use super::{Creation, Meter, Target, measure, open};
+
+/// One connection's share of the partitions, all led by one node.
+struct Worker {
+    runtime: Runtime,
+    connection: Connection,
+    node: NodeId,
+    target: Rc<Target>,
+    begins: BTreeMap<i32, u64>,
+    amounts: Amounts,
+    /// Whether it begins anew at the end.
+    again: Again,
+    meter: Meter,
+}
+
+/// What happens at the end of the partitions.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Again {
+    FromTheBeginning,
+    Never,
+}
+
+/// Runs the command.
+pub async fn run(runtime: Runtime, args: BenchConsumeArgs) -> Done {
+    let cluster = open(&runtime, &args.common.cluster).await?;
+    let target = Target::find(&cluster, &args.common.topic, Creation::Forbidden).await?;
+    let begins = list_offsets(&cluster, &target.name, &target.leaders, EARLIEST_TIMESTAMP).await?;
+    let target = Rc::new(target);
+    let meter = Meter::new()?;
+    let amounts = Amounts {
+        bytes_max: args.fetch_bytes,
+        bytes_min: args.min_bytes,
+        wait_ms: 500,
+        isolation: 0,
+    };
+    let connections = args.common.connections.max(1) as usize;
+    let mut workers = 0;
+    let mut partitions: Vec<(i32, NodeId)> =
+        target.leaders.iter().map(|(index, node)| (*index, *node)).collect();
+    partitions.sort_by_key(|(index, node)| (*node, *index));
+    for index in 0..connections {
+        let mine: Vec<(i32, NodeId)> = if connections <= partitions.len() {
+            partitions.iter().skip(index).step_by(connections).copied().collect()
+        } else {
+            vec![partitions[index % partitions.len()]]
+        };
+        let mut by_node: BTreeMap<NodeId, BTreeMap<i32, u64>> = BTreeMap::new();
+        for (partition, node) in mine {
+            let begin = begins.get(&partition).copied().unwrap_or(0);
+            by_node.entry(node).or_default().insert(partition, begin);
+        }
+        for (node, begins) in by_node {
+            let worker = Worker {
+                runtime: runtime.clone(),
+                connection: cluster.new_connection(node).await?,
+                node,
+                target: target.clone(),
+                begins,
+                amounts,
+                again: if args.once { Again::Never } else { Again::FromTheBeginning },
+                meter: meter.clone(),
+            };
+            workers += 1;
+            runtime.spawn("bench", async move {
+                let outcome = worker.read().await;
+                worker.meter.finish(outcome);
+            });
+        }
+    }
+    if workers == 0 {
+        return Err(Failure::new("the topic has no partitions"));
+    }
+    measure(&runtime, &args.common, &meter, "consume", workers).await
+}
+
+impl Worker {
+    async fn read(&self) -> Outcome<()> {
+        let mut next = self.begins.clone();
+        while self.meter.runs() {
+            let began = self.runtime.now();
+            let fetched =
+                fetch(&self.connection, &self.target, self.node, &next, self.amounts).await?;
+            let latency = self.runtime.now().since(began);
+            let (mut records, mut bytes) = (0, 0);
+            let mut ends = 0;
+            for part in &fetched {
+                let place = next
+                    .get_mut(&part.partition)
+                    .ok_or(ClientError::Broken { address: self.connection.address().to_owned() })?;
+                let mut batches = Batches::new(&part.records);
+                for batch in &mut batches {
+                    let Ok(batch) = batch else { break };
+                    records += u64::try_from(batch.header.record_count).unwrap_or(0);
+                    *place = (*place).max(u64::try_from(batch.header.next_offset()).unwrap_or(0));
+                }
+                bytes += batches.position() as u64;
+                ends += usize::from(*place >= part.high_watermark);
+            }
+            self.meter.count(latency, records, bytes);
+            // Partitions that are read to their end have no place in incremental answers, so the
+            // answer names all that were asked for.
+            if ends == self.begins.len() {
+                if self.again == Again::Never {
+                    return Ok(());
+                }
+                next = self.begins.clone();
+            }
+            self.runtime.pass().await;
+        }
+        Ok(())
+    }
+}

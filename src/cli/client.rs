@@ -1,0 +1,434 @@
+//! A small client: connections that pipeline, answers matched by correlation id, routing by
+//! metadata.
+//!
+//! One task writes what is to be sent and one reads answers, per connection; any number of callers
+//! share it. For the tools of the command line and for tests; it does not retry.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::protocol::Request;
+
+use crate::base::NodeId;
+use crate::protocol::api::{Api, ApiKey};
+use crate::protocol::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use crate::protocol::frame::{self, RequestHeader};
+use crate::protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use crate::protocol::{ErrorCode, Malformed, Message, Str, cold};
+use crate::runtime::local::{Answer, Notice, Reply, oneshot};
+use crate::runtime::{Chunk, Runtime, StreamReader, StreamWriter};
+
+/// Largest answer accepted, in bytes.
+const ANSWER_BYTES_MAX: usize = 1 << 30;
+
+/// Bytes asked of the socket at a time.
+const READ_BYTES: usize = 256 << 10;
+
+/// Why a call failed.
+#[derive(Debug)]
+pub enum ClientError {
+    /// No connection.
+    Unreachable {
+        /// Where to.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The connection ended before the answer came.
+    Broken {
+        /// Where to.
+        address: String,
+    },
+    /// No answer in time.
+    TimedOut {
+        /// Where from.
+        address: String,
+    },
+    /// The answer does not decode.
+    Malformed(Malformed),
+    /// The broker does not serve the request in a version this client knows.
+    Unserved(&'static str),
+    /// The broker said no.
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// The code.
+        code: ErrorCode,
+        /// The broker's words.
+        message: Option<String>,
+    },
+}
+
+impl ClientError {
+    /// A broker's refusal; `message` are its words, when it gave any.
+    pub fn refused(what: impl Into<String>, code: ErrorCode, message: Option<&str>) -> Self {
+        let message = message.filter(|text| !text.is_empty()).map(str::to_owned);
+        Self::Refused { what: what.into(), code, message }
+    }
+}
+
+impl From<Malformed> for ClientError {
+    fn from(error: Malformed) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable { address, error } => {
+                write!(f, "no connection to {address}: {error}; is the broker running there?")
+            }
+            Self::Broken { address } => write!(f, "{address} closed the connection"),
+            Self::TimedOut { address } => write!(f, "{address} did not answer in time"),
+            Self::Malformed(error) => write!(f, "the broker's answer makes no sense: {error}"),
+            Self::Unserved(api) => {
+                write!(f, "the broker does not serve {api} in a version this client knows")
+            }
+            Self::Refused { what, code, message: Some(message) } => {
+                write!(f, "{what}: {message} ({code:?})")
+            }
+            Self::Refused { what, code, message: None } => {
+                write!(f, "{what}: {} ({code:?})", code.message())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+/// The outcome of a call.
+pub type Outcome<T> = Result<T, ClientError>;
+
+/// A connection to one broker. Clones share it.
+#[derive(Clone)]
+pub struct Connection(Rc<Shared>);
+
+struct Shared {
+    runtime: Runtime,
+    address: String,
+    timeout: Duration,
+    versions: RefCell<ApiVersionsResponse>,
+    next_id: Cell<i32>,
+    /// Who waits for which answer; `None` once the connection ended.
+    waiting: RefCell<Option<BTreeMap<i32, Reply<Bytes>>>>,
+    outbox: RefCell<Vec<Chunk>>,
+    notice: Notice,
+}
+
+/// A request that was sent; its answer will come.
+pub struct Pending {
+    header: RequestHeader,
+    answer: Answer<Bytes>,
+    shared: Rc<Shared>,
+}
+
+impl Pending {
+    /// Waits for the answer's body.
+    pub async fn body(self) -> Outcome<Bytes> {
+        let address = || self.shared.address.clone();
+        let frame = match self.shared.runtime.timeout(self.shared.timeout, self.answer).await {
+            None => return Err(ClientError::TimedOut { address: address() }),
+            Some(None) => return Err(ClientError::Broken { address: address() }),
+            Some(Some(frame)) => frame,
+        };
+        Ok(self.header.parse_response(frame)?.1)
+    }
+
+    /// Waits for the answer.
+    pub async fn answer<A: Message>(self) -> Outcome<A> {
+        let version = self.header.version;
+        Ok(A::decode(version, self.body().await?)?)
+    }
+}
+
+impl Connection {
+    /// Connects to "host:port" and asks what the broker serves.
+    pub async fn open(runtime: &Runtime, address: &str, timeout: Duration) -> Outcome<Self> {
+        let unreachable = |error| ClientError::Unreachable { address: address.to_owned(), error };
+        let connected = runtime.timeout(timeout, runtime.connect(address)).await;
+        let (reader, writer) = connected
+            .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(unreachable)?;
+        let connection = Self(Rc::new(Shared {
+            runtime: runtime.clone(),
+            address: address.to_owned(),
+            timeout,
+            versions: RefCell::new(ApiVersionsResponse::default()),
+            next_id: Cell::new(0),
+            waiting: RefCell::new(Some(BTreeMap::new())),
+            outbox: RefCell::default(),
+            notice: Notice::new(),
+        }));
+        runtime.spawn("client reader", read_answers(connection.0.clone(), reader));
+        runtime.spawn("client writer", write_requests(connection.0.clone(), writer));
+        let versions = connection.ask_versions().await?;
+        *connection.0.versions.borrow_mut() = versions;
+        Ok(connection)
+    }
+
+    async fn ask_versions(&self) -> Outcome<ApiVersionsResponse> {
+        let mut version = ApiKey::ApiVersions.row().version_max;
+        loop {
+            let body = ApiVersionsRequest {
+                client_software_name: Str::from_static_str("corelog"),
+                client_software_version: Str::from_static_str(env!("CARGO_PKG_VERSION")),
+            };
+            let pending = self.send_version(&body, version)?;
+            let answer = ApiVersionsResponse::decode_answer(version, pending.body().await?)?;
+            match answer.error {
+                ErrorCode::None => return Ok(answer),
+                ErrorCode::UnsupportedVersion if version > 0 => version = 0,
+                code => return Err(ClientError::refused("ApiVersions", code, None)),
+            }
+        }
+    }
+
+    /// The address it was opened to.
+    pub fn address(&self) -> &str {
+        &self.0.address
+    }
+
+    /// The newest version of `api` that both sides know.
+    pub fn version(&self, api: &'static Api) -> Outcome<i16> {
+        let unserved = ClientError::Unserved(api.name);
+        let Some((min, max)) = self.0.versions.borrow().versions_of(api.key.code()) else {
+            return Err(unserved);
+        };
+        let version = max.min(api.version_max);
+        if version >= min && api.serves(version) { Ok(version) } else { Err(unserved) }
+    }
+
+    /// Sends a request of the newest version both sides know, without waiting for the answer.
+    pub fn send<M: Message>(&self, body: &M) -> Outcome<Pending> {
+        self.send_version(body, self.version(M::KEY.row())?)
+    }
+
+    /// Sends a request of this version.
+    pub fn send_version<M: Message>(&self, body: &M, version: i16) -> Outcome<Pending> {
+        let header = self.header(M::KEY, version);
+        let frame = header.request(body);
+        self.send_frame(header, frame)
+    }
+
+    /// Sends a request that is not answered (acks=0).
+    pub fn send_unanswered<M: Message>(&self, body: &M) -> Outcome<()> {
+        let header = self.header(M::KEY, self.version(M::KEY.row())?);
+        if self.0.waiting.borrow().is_none() {
+            return Err(ClientError::Broken { address: self.0.address.clone() });
+        }
+        self.0.outbox.borrow_mut().push(Chunk::Bytes(header.request(body)));
+        self.0.notice.notify();
+        Ok(())
+    }
+
+    /// Sends a request and waits for its answer.
+    pub async fn call<M: Message, A: Message>(&self, body: &M) -> Outcome<A> {
+        self.send(body)?.answer().await
+    }
+
+    /// Sends a request of an API whose codec is not ours, and waits for its answer.
+    pub async fn call_cold<T: Request>(&self, body: &T) -> Outcome<T::Response> {
+        let api = Api::find(T::KEY).ok_or(ClientError::Unserved("this request"))?;
+        let version = self.version(api)?;
+        let header = self.header(api.key, version);
+        let mut writer = header.start();
+        cold::encode_into(version, body, &mut writer)
+            .map_err(|_| ClientError::Unserved(api.name))?;
+        let pending = self.send_frame(header, frame::finish(writer).into_bytes())?;
+        Ok(cold::decode_response::<T>(version, pending.body().await?)?)
+    }
+
+    /// Requests that wait to be written, for callers that bound them; none once the connection has
+    /// ended.
+    pub fn unsent(&self) -> usize {
+        if self.0.waiting.borrow().is_none() { 0 } else { self.0.outbox.borrow().len() }
+    }
+
+    fn header(&self, key: ApiKey, version: i16) -> RequestHeader {
+        let correlation_id = self.0.next_id.get();
+        self.0.next_id.set(correlation_id.wrapping_add(1));
+        let client_id = Some(Str::from_static_str("corelog"));
+        RequestHeader { key, version, correlation_id, client_id }
+    }
+
+    fn send_frame(&self, header: RequestHeader, frame: Bytes) -> Outcome<Pending> {
+        let (reply, answer) = oneshot();
+        match self.0.waiting.borrow_mut().as_mut() {
+            Some(waiting) => waiting.insert(header.correlation_id, reply),
+            None => return Err(ClientError::Broken { address: self.0.address.clone() }),
+        };
+        self.0.outbox.borrow_mut().push(Chunk::Bytes(frame));
+        self.0.notice.notify();
+        Ok(Pending { header, answer, shared: self.0.clone() })
+    }
+}
+
+impl Shared {
+    /// Ends the connection: everybody who waits is told.
+    fn end(&self) {
+        let waiting = self.waiting.borrow_mut().take();
+        drop(waiting);
+        self.notice.notify();
+    }
+}
+
+async fn read_answers(shared: Rc<Shared>, mut reader: StreamReader) {
+    let mut chunk = vec![0; READ_BYTES];
+    let mut buffer = BytesMut::new();
+    loop {
+        let count = match reader.read(&mut chunk).await {
+            Ok(0) | Err(_) => break,
+            Ok(count) => count,
+        };
+        buffer.extend_from_slice(&chunk[..count]);
+        loop {
+            match frame::split_frame(&mut buffer, ANSWER_BYTES_MAX) {
+                Ok(Some(frame)) => hand_over(&shared, frame),
+                Ok(None) => break,
+                Err(_) => return shared.end(),
+            }
+        }
+        shared.runtime.pass().await;
+    }
+    shared.end();
+}
+
+fn hand_over(shared: &Shared, frame: Bytes) {
+    let Some(raw) = frame.first_chunk::<4>() else { return };
+    let id = i32::from_be_bytes(*raw);
+    let reply = shared.waiting.borrow_mut().as_mut().and_then(|waiting| waiting.remove(&id));
+    if let Some(reply) = reply {
+        reply.send(frame);
+    }
+}
+
+async fn write_requests(shared: Rc<Shared>, mut writer: StreamWriter) {
+    loop {
+        let notified = shared.notice.notified();
+        let chunks = std::mem::take(&mut *shared.outbox.borrow_mut());
+        if shared.waiting.borrow().is_none() {
+            break;
+        }
+        if chunks.is_empty() {
+            notified.await;
+            continue;
+        }
+        if writer.send(&chunks).await.is_err() {
+            break;
+        }
+        shared.runtime.pass().await;
+    }
+    writer.shutdown();
+    shared.end();
+}
+
+/// A cluster: its metadata, and a connection to each broker that was asked something.
+pub struct Cluster {
+    runtime: Runtime,
+    timeout: Duration,
+    first: Connection,
+    brokers: RefCell<BTreeMap<NodeId, String>>,
+    connections: RefCell<BTreeMap<NodeId, Connection>>,
+}
+
+impl Cluster {
+    /// Connects to the first of `bootstrap` ("host:port", separated by commas) that answers.
+    pub async fn open(runtime: &Runtime, bootstrap: &str, timeout: Duration) -> Outcome<Self> {
+        let addresses = bootstrap.split(',').map(str::trim).filter(|address| !address.is_empty());
+        let mut last = ClientError::Unreachable {
+            address: bootstrap.to_owned(),
+            error: io::ErrorKind::InvalidInput.into(),
+        };
+        for address in addresses {
+            match Connection::open(runtime, address, timeout).await {
+                Ok(first) => {
+                    return Ok(Self {
+                        runtime: runtime.clone(),
+                        timeout,
+                        first,
+                        brokers: RefCell::default(),
+                        connections: RefCell::default(),
+                    });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The runtime it uses.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// The connection made first, for requests any broker answers.
+    pub fn any(&self) -> &Connection {
+        &self.first
+    }
+
+    /// The metadata of these topics, of all when `None`. A topic that is missing is created when
+    /// `creation` says so and the broker does it.
+    pub async fn metadata(
+        &self,
+        topics: Option<&[String]>,
+        creation: Creation,
+    ) -> Outcome<MetadataResponse> {
+        let topics = topics.map(|names| {
+            let topic = |name: &String| MetadataRequestTopic {
+                name: Some(Str::from_string(name.clone())),
+                ..MetadataRequestTopic::default()
+            };
+            names.iter().map(topic).collect()
+        });
+        let request = MetadataRequest {
+            topics,
+            allow_auto_topic_creation: creation == Creation::Allowed,
+            ..MetadataRequest::default()
+        };
+        let answer: MetadataResponse = self.first.call(&request).await?;
+        let brokers = answer.brokers.iter();
+        let addresses = brokers.map(|it| (it.node, address(&it.host, it.port)));
+        *self.brokers.borrow_mut() = addresses.collect();
+        Ok(answer)
+    }
+
+    /// The connection to a broker of the last metadata.
+    pub async fn broker(&self, node: NodeId) -> Outcome<Connection> {
+        let known = self.connections.borrow().get(&node).cloned();
+        if let Some(connection) = known {
+            return Ok(connection);
+        }
+        let connection = self.new_connection(node).await?;
+        self.connections.borrow_mut().insert(node, connection.clone());
+        Ok(connection)
+    }
+
+    /// A connection of one's own to a broker of the last metadata.
+    pub async fn new_connection(&self, node: NodeId) -> Outcome<Connection> {
+        let address = self.brokers.borrow().get(&node).cloned();
+        let Some(address) = address else {
+            let what = format!("broker {node}");
+            return Err(ClientError::refused(what, ErrorCode::BrokerNotAvailable, None));
+        };
+        Connection::open(&self.runtime, &address, self.timeout).await
+    }
+}
+
+/// Whether asking for a topic may create it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Creation {
+    /// A missing topic may be created.
+    Allowed,
+    /// A missing topic is an error.
+    Forbidden,
+}
+
+fn address(host: &str, port: i32) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}

@@ -1,0 +1,34 @@
+//! Settings Apache Kafka does not have. All begin with `corelog.`.
+
+use crate::config::setting::{Rule, Setting, boolean, flag, int, long, null, number, string, text};
+
+/// The rows, sorted by name.
+pub const ROWS: &[Setting] = &[
+    int("corelog.cores", null()).between(1, 1024).high().works(
+        "How many cores to run on, one thread each. Without it, every CPU the process may use.",
+    ),
+    string("corelog.durability", text("page-cache"))
+        .rule(Rule::OneOf(&["page-cache", "sync"]))
+        .high()
+        .works(
+            "When a write counts as done: `page-cache` once the kernel has it (it survives the \
+             process, not the machine), `sync` once it is on disk. Requests that wait for the disk \
+             share one sync.",
+        ),
+    long("corelog.flush.unsynced.bytes.max", number(268_435_456)).at_least(1_048_576).works(
+        "Bytes each core may have written and not yet synced, in bytes. Beyond it the core syncs \
+         in the background, so that the kernel never stalls it to write back.",
+    ),
+    long("corelog.memory.request.bytes", number(268_435_456)).at_least(1_048_576).high().works(
+        "Memory for requests being received or handled, over all cores, in bytes. When it is used \
+         up, sockets are not read; a single request may be larger than the share of a core.",
+    ),
+    boolean("corelog.pin.cores", flag(true)).works(
+        "Whether each thread is bound to one CPU. Switch it off when CPUs are shared with other \
+         programs.",
+    ),
+    int("corelog.sendfile.bytes.min", number(32_768)).at_least(1).works(
+        "Answers with at least this many bytes of one segment leave by sendfile; smaller ones are \
+         copied, which is cheaper for them. In bytes.",
+    ),
+];

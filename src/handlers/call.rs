@@ -1,0 +1,47 @@
+//! Split and join for questions about many partitions: written once.
+
+use std::rc::Rc;
+
+use crate::base::{PartitionKey, ShardId};
+use crate::mesh::shard::Asked;
+use crate::mesh::{Answer, Ask, Shard};
+
+/// One kind of question about partitions, and its answer.
+pub(super) struct Kind<Q, A> {
+    /// Makes the message of the questions for one core.
+    pub(super) ask: fn(Vec<Q>) -> Ask,
+    /// Takes the answers out of the message; `None` for any other message.
+    pub(super) answers: fn(Answer) -> Option<Vec<A>>,
+}
+
+/// Asks every owner its share of `questions`, one message each, and puts the answers in the order
+/// of the questions. A question whose core did not answer gets `None`.
+pub(super) async fn scatter<Q, A>(
+    shard: &Rc<Shard>,
+    questions: Vec<(PartitionKey, Q)>,
+    kind: Kind<(PartitionKey, Q), A>,
+) -> Vec<Option<A>> {
+    let mut answers: Vec<Option<A>> = questions.iter().map(|_| None).collect();
+    let mut shares: Vec<(ShardId, Vec<usize>, Vec<(PartitionKey, Q)>)> = Vec::new();
+    for (index, (key, question)) in questions.into_iter().enumerate() {
+        let owner = shard.owner(key);
+        let at = shares.iter().position(|(known, ..)| *known == owner);
+        let at = at.unwrap_or_else(|| {
+            shares.push((owner, Vec::new(), Vec::new()));
+            shares.len() - 1
+        });
+        shares[at].1.push(index);
+        shares[at].2.push((key, question));
+    }
+    let asked: Vec<(Vec<usize>, Asked)> = shares
+        .into_iter()
+        .map(|(owner, places, share)| (places, shard.ask(owner, (kind.ask)(share))))
+        .collect();
+    for (places, asked) in asked {
+        let Some(share) = asked.await.and_then(kind.answers) else { continue };
+        for (place, answer) in places.into_iter().zip(share) {
+            answers[place] = Some(answer);
+        }
+    }
+    answers
+}

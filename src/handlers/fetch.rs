@@ -1,0 +1,439 @@
+//! Fetch: sessions and limits on the connection's core, reading on the owners'.
+//!
+//! One owner: a single question that the owner answers when there is enough to read or the wait is
+//! over. Several owners: each is asked at once; if too little came together, each is asked again
+//! to wait, and the first that has something ends the wait of the others.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::base::{LeaderEpoch, Offset, PartitionKey, ShardId};
+use crate::handlers::session::{
+    Answered, Context, PartitionRef, SessionAsk, SessionError, TopicRef, Wanted,
+};
+use crate::handlers::{Client, Response, answer, answer_with};
+use crate::mesh::message::ReadAsk;
+use crate::mesh::shard::Asked;
+use crate::mesh::{Answer, Ask, Shard};
+use crate::metadata::{Image, Topic};
+use crate::partition::{FetchError, FetchFrom, Fetched, Isolation};
+use crate::protocol::fetch::{
+    AbortedTransaction, EpochEnd, FetchPartitionResponse, FetchRequest, FetchResponse,
+    FetchTopicResponse,
+};
+use crate::protocol::frame::RequestHeader;
+use crate::protocol::produce::CurrentLeader;
+use crate::protocol::wire::Records;
+use crate::protocol::{ErrorCode, Malformed, Message, Str};
+use crate::runtime::FileSlice;
+
+/// One partition of the fetch, from question to answer.
+struct Item {
+    asked: PartitionRef,
+    wanted: Wanted,
+    /// The partition, or why it can not be read.
+    target: Result<PartitionKey, ErrorCode>,
+    result: Result<Fetched, FetchError>,
+}
+
+/// Limits of the whole request.
+#[derive(Clone, Copy)]
+struct Limits {
+    bytes_max: u32,
+    bytes_min: u32,
+    wait: Duration,
+}
+
+pub(super) async fn fetch(
+    shard: &Rc<Shard>,
+    client: &Rc<Client>,
+    header: &RequestHeader,
+    body: Bytes,
+) -> Result<Response, Malformed> {
+    let request = FetchRequest::decode(header.version, body)?;
+    let by_topic_id = header.version >= 13;
+    let (wanted, forgotten) = partitions_of(&request, by_topic_id);
+    let ask = SessionAsk { id: request.session_id, epoch: request.session_epoch, by_topic_id };
+    let now = shard.runtime.now();
+    let begun = client.sessions.borrow_mut().begin(now, ask, &wanted, &forgotten);
+    let context = match begun {
+        Ok(context) => context,
+        Err(error) => return Ok(answer(header, &session_error(error))),
+    };
+    let list = match &context {
+        Context::Incremental { partitions, .. } => partitions.clone(),
+        Context::Full | Context::Sessionless => wanted,
+    };
+    let mut items = resolve(&shard.image(), list);
+    if request.fetching_replica().is_some() {
+        for item in &mut items {
+            // No other broker replicates from this one.
+            item.target = item.target.and(Err(ErrorCode::NotLeaderOrFollower));
+        }
+    }
+    let limits = limits(shard, &request);
+    read(shard, &mut items, isolation(&request), limits).await;
+    trim(&mut items, limits.bytes_max);
+    Ok(respond(shard, client, header, &context, items))
+}
+
+fn partitions_of(
+    request: &FetchRequest,
+    by_topic_id: bool,
+) -> (Vec<(PartitionRef, Wanted)>, Vec<PartitionRef>) {
+    let topic = |name: &Str, id| match by_topic_id {
+        true => TopicRef::Id(id),
+        false => TopicRef::Name(name.to_string()),
+    };
+    let mut wanted = Vec::new();
+    for asked in &request.topics {
+        for partition in &asked.partitions {
+            let place = PartitionRef {
+                topic: topic(&asked.name, asked.topic_id),
+                partition: partition.index,
+            };
+            wanted.push((
+                place,
+                Wanted {
+                    offset: partition.fetch_offset.map_or(-1, Offset::to_wire),
+                    bytes_max: partition.max_bytes,
+                    current_leader_epoch: epoch_to_wire(partition.current_leader_epoch),
+                    last_fetched_epoch: epoch_to_wire(partition.last_fetched_epoch),
+                },
+            ));
+        }
+    }
+    let mut forgotten = Vec::new();
+    for asked in &request.forgotten {
+        for partition in &asked.partitions {
+            let topic = topic(&asked.name, asked.topic_id);
+            forgotten.push(PartitionRef { topic, partition: *partition });
+        }
+    }
+    (wanted, forgotten)
+}
+
+fn epoch_to_wire(epoch: Option<LeaderEpoch>) -> i32 {
+    epoch.map_or(-1, LeaderEpoch::to_wire)
+}
+
+fn session_error(error: SessionError) -> FetchResponse {
+    let error = match error {
+        SessionError::IdNotFound => ErrorCode::FetchSessionIdNotFound,
+        SessionError::InvalidEpoch => ErrorCode::InvalidFetchSessionEpoch,
+        SessionError::TopicId => ErrorCode::FetchSessionTopicIdError,
+    };
+    FetchResponse { error, ..FetchResponse::default() }
+}
+
+fn isolation(request: &FetchRequest) -> Isolation {
+    match request.isolation_level {
+        1 => Isolation::ReadCommitted,
+        _ => Isolation::ReadUncommitted,
+    }
+}
+
+fn limits(shard: &Shard, request: &FetchRequest) -> Limits {
+    let bytes_max = u32::try_from(request.max_bytes).unwrap_or(0);
+    let bytes_max = bytes_max.min(shard.config().fetch_bytes_max);
+    let bytes_min = u32::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    Limits { bytes_max, bytes_min, wait }
+}
+
+fn find<'a>(image: &'a Image, topic: &TopicRef) -> Result<&'a Topic, ErrorCode> {
+    match topic {
+        TopicRef::Id(id) => {
+            let topic = id.and_then(|id| image.topic(id));
+            topic.map(|topic| &**topic).ok_or(ErrorCode::UnknownTopicId)
+        },
+        TopicRef::Name(name) => {
+            let topic = image.topic_named(name);
+            topic.map(|topic| &**topic).ok_or(ErrorCode::UnknownTopicOrPartition)
+        }
+    }
+}
+
+fn resolve(image: &Image, list: Vec<(PartitionRef, Wanted)>) -> Vec<Item> {
+    list.into_iter()
+        .map(|(asked, wanted)| {
+            let target = find(image, &asked.topic).and_then(|topic| {
+                let known = topic.partition(asked.partition).is_some();
+                let key = PartitionKey { topic: topic.id, partition: asked.partition };
+                known.then_some(key).ok_or(ErrorCode::UnknownTopicOrPartition)
+            });
+            Item { asked, wanted, target, result: Err(FetchError::NotLeader) }
+        })
+        .collect()
+}
+
+/// The items of each owner core, in the order of the request.
+fn by_owner(shard: &Shard, items: &[Item]) -> Vec<(ShardId, Vec<usize>)> {
+    let mut owners: Vec<(ShardId, Vec<usize>)> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let Ok(key) = item.target else { continue };
+        let owner = shard.owner(key);
+        match owners.iter_mut().find(|(known, _)| *known == owner) {
+            Some((_, list)) => list.push(index),
+            None => owners.push((owner, vec![index])),
+        }
+    }
+    owners
+}
+
+fn ask_of(items: &[Item], list: &[usize], isolation: Isolation, limits: Limits) -> ReadAsk {
+    let partitions = list.iter().filter_map(|index| {
+        let item = &items[*index];
+        let from = FetchFrom {
+            offset: item.wanted.offset,
+            bytes_max: u32::try_from(item.wanted.bytes_max).unwrap_or(0),
+            current_leader_epoch: LeaderEpoch::from_wire(item.wanted.current_leader_epoch),
+            last_fetched_epoch: LeaderEpoch::from_wire(item.wanted.last_fetched_epoch),
+            isolation,
+        };
+        item.target.ok().map(|key| (key, from))
+    });
+    ReadAsk {
+        partitions: partitions.collect(),
+        bytes_max: limits.bytes_max,
+        bytes_min: limits.bytes_min,
+        wait: (!limits.wait.is_zero()).then_some(limits.wait),
+    }
+}
+
+fn fill(items: &mut [Item], list: &[usize], answer: Option<Answer>) {
+    let Some(Answer::Read(results)) = answer else { return };
+    for (index, result) in list.iter().zip(results) {
+        items[*index].result = result;
+    }
+}
+
+/// Reads all items, waiting for enough bytes as long as the request allows.
+async fn read(shard: &Rc<Shard>, items: &mut [Item], isolation: Isolation, limits: Limits) {
+    let owners = by_owner(shard, items);
+    if let [(owner, list)] = owners.as_slice() {
+        let ask = ask_of(items, list, isolation, limits);
+        let answer = shard.ask(*owner, Ask::Read(ask)).await;
+        return fill(items, list, answer);
+    }
+    let deadline = shard.runtime.now() + limits.wait;
+    let at_once = Limits { wait: Duration::ZERO, ..limits };
+    ask_all(shard, items, &owners, isolation, at_once, false).await;
+    loop {
+        let found = bytes_of(items);
+        let left = deadline.since(shard.runtime.now());
+        let ends = items.iter().any(|item| item.target.is_ok() && ends_wait(&item.result));
+        if owners.is_empty() || found >= u64::from(limits.bytes_min) || left.is_zero() || ends {
+            return;
+        }
+        // Once the missing bytes are there, at least one owner has its part of them.
+        let missing = u64::from(limits.bytes_min) - found;
+        let part = missing.div_ceil(owners.len() as u64) as u32;
+        let waiting = Limits { bytes_min: part.max(1), wait: left, ..limits };
+        ask_all(shard, items, &owners, isolation, waiting, true).await;
+    }
+}
+
+fn ends_wait(result: &Result<Fetched, FetchError>) -> bool {
+    result.as_ref().map_or(true, |fetched| fetched.diverging.is_some())
+}
+
+fn bytes_of(items: &[Item]) -> u64 {
+    items.iter().map(|item| length_of(&item.result)).sum()
+}
+
+fn length_of(result: &Result<Fetched, FetchError>) -> u64 {
+    let slice = result.as_ref().ok().and_then(|fetched| fetched.slice.as_ref());
+    slice.map_or(0, |slice| u64::from(slice.length))
+}
+
+/// Asks every owner. With `hurries`, the first answer has the other owners answer too.
+async fn ask_all(
+    shard: &Rc<Shard>,
+    items: &mut [Item],
+    owners: &[(ShardId, Vec<usize>)],
+    isolation: Isolation,
+    limits: Limits,
+    hurries: bool,
+) {
+    let mut asked: Vec<(usize, Asked)> = owners
+        .iter()
+        .enumerate()
+        .map(|(place, (owner, list))| {
+            let ask = ask_of(items, list, isolation, limits);
+            (place, shard.ask(*owner, Ask::Read(ask)))
+        })
+        .collect();
+    while !asked.is_empty() {
+        let (at, answer) = first_of(&mut asked).await;
+        let (place, _) = asked.swap_remove(at);
+        fill(items, &owners[place].1, answer);
+        if hurries {
+            for (_, other) in &asked {
+                let (owner, call) = other.address();
+                shard.hurry(owner, call);
+            }
+        }
+    }
+}
+
+/// The first question that is answered: its place in `asked`, and the answer.
+async fn first_of(asked: &mut [(usize, Asked)]) -> (usize, Option<Answer>) {
+    std::future::poll_fn(|cx| {
+        for (at, (_, question)) in asked.iter_mut().enumerate() {
+            if let std::task::Poll::Ready(answer) = std::pin::Pin::new(question).poll(cx) {
+                return std::task::Poll::Ready((at, answer));
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
+
+/// Applies the request's limit across the owners, in the order of the request (KIP-74): the first
+/// partition with records gives at least its first batch; later ones keep what fits.
+fn trim(items: &mut [Item], bytes_max: u32) {
+    let mut left = bytes_max;
+    let mut first = true;
+    for item in items {
+        let Ok(fetched) = &mut item.result else { continue };
+        let Some(slice) = &mut fetched.slice else { continue };
+        let least = if first { fetched.first_batch_bytes } else { 0 };
+        let length = slice.length.min(left.max(least));
+        if length < fetched.first_batch_bytes {
+            // A client can do nothing with a part of the first batch.
+            fetched.slice = None;
+            continue;
+        }
+        slice.length = length;
+        left = left.saturating_sub(length);
+        first = false;
+    }
+}
+
+fn respond(
+    shard: &Rc<Shard>,
+    client: &Client,
+    header: &RequestHeader,
+    context: &Context,
+    items: Vec<Item>,
+) -> Response {
+    let image = shard.image();
+    let mut response = FetchResponse::default();
+    let mut slices: Vec<FileSlice> = Vec::new();
+    let mut leaders = std::collections::BTreeSet::new();
+    let mut remembered = Vec::new();
+    let mut sessions = client.sessions.borrow_mut();
+    for item in items {
+        let mut partition = partition_response(&item);
+        let answered = answered_of(&partition, &item);
+        match context {
+            Context::Incremental { id, .. } => {
+                if !sessions.must_answer(*id, &item.asked, answered) {
+                    continue;
+                }
+            }
+            Context::Full => remembered.push((item.asked.clone(), item.wanted, answered)),
+            Context::Sessionless => {}
+        }
+        if let Some(slice) = item.result.ok().and_then(|fetched| fetched.slice) {
+            let token = slices.len() as u32;
+            partition.records = Records::Elsewhere { token, size_bytes: slice.length };
+            slices.push(slice);
+        }
+        let wrong = matches!(
+            partition.error,
+            ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
+        );
+        if header.version >= 16 && wrong {
+            let topic = find(&image, &item.asked.topic).ok();
+            if let Some(state) = topic.and_then(|topic| topic.partition(partition.index)) {
+                leaders.extend(state.leader);
+                let epoch = Some(state.leader_epoch);
+                partition.current_leader = Some(CurrentLeader { leader: state.leader, epoch });
+            }
+        }
+        if partition.error == ErrorCode::KafkaStorageError && header.version <= 5 {
+            partition.error = ErrorCode::NotLeaderOrFollower;
+        }
+        put(&mut response, &item.asked.topic, partition);
+    }
+    response.session_id = match context {
+        Context::Incremental { id, .. } => *id,
+        Context::Sessionless => 0,
+        Context::Full => {
+            let now = shard.runtime.now();
+            sessions.create(now, header.version >= 13, remembered, shard.runtime.random())
+        }
+    };
+    response.node_endpoints = super::cluster::endpoints(shard, client, leaders);
+    shard.counters.fetch_bytes_total.add(slices.iter().map(|s| u64::from(s.length)).sum());
+    answer_with(header, header.version, &response, &slices)
+}
+
+/// Appends a partition's answer, below its topic when that was the last one.
+fn put(response: &mut FetchResponse, topic: &TopicRef, partition: FetchPartitionResponse) {
+    let same = response.topics.last().is_some_and(|last| match topic {
+        TopicRef::Name(name) => last.name.as_str() == name,
+        TopicRef::Id(id) => last.topic_id == *id,
+    });
+    if !same {
+        let (name, topic_id) = match topic {
+            TopicRef::Name(name) => (Str::from_string(name.clone()), None),
+            TopicRef::Id(id) => (Str::default(), *id),
+        };
+        response.topics.push(FetchTopicResponse { name, topic_id, partitions: Vec::new() });
+    }
+    if let Some(last) = response.topics.last_mut() {
+        last.partitions.push(partition);
+    }
+}
+
+fn answered_of(partition: &FetchPartitionResponse, item: &Item) -> Answered {
+    Answered {
+        records_bytes: length_of(&item.result),
+        high_watermark: partition.high_watermark.map_or(-1, Offset::to_wire),
+        log_start: partition.log_start_offset.map_or(-1, Offset::to_wire),
+        error_code: partition.error.code(),
+        redirects: partition.diverging_epoch.is_some(),
+    }
+}
+
+fn partition_response(item: &Item) -> FetchPartitionResponse {
+    let index = item.asked.partition;
+    let mut partition = FetchPartitionResponse { index, ..FetchPartitionResponse::default() };
+    if let Err(error) = item.target {
+        partition.error = error;
+        partition.aborted_transactions = Some(Vec::new());
+        return partition;
+    }
+    let fetched = match &item.result {
+        Ok(fetched) => fetched,
+        Err(error) => {
+            partition.error = match error {
+                FetchError::NotLeader => ErrorCode::NotLeaderOrFollower,
+                FetchError::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
+                FetchError::FencedLeaderEpoch => ErrorCode::FencedLeaderEpoch,
+                FetchError::UnknownLeaderEpoch => ErrorCode::UnknownLeaderEpoch,
+                FetchError::Storage => ErrorCode::KafkaStorageError,
+            };
+            return partition;
+        }
+    };
+    partition.high_watermark = Some(fetched.high_watermark);
+    partition.last_stable_offset = Some(fetched.last_stable);
+    partition.log_start_offset = Some(fetched.log_start);
+    partition.diverging_epoch = fetched
+        .diverging
+        .map(|found| EpochEnd { epoch: Some(found.epoch), end_offset: Some(found.end) });
+    partition.aborted_transactions = fetched.aborted.as_ref().map(|aborted| {
+        let aborted = aborted.iter().map(|(producer_id, first)| AbortedTransaction {
+            producer_id: *producer_id,
+            first_offset: Some(*first),
+        });
+        aborted.collect()
+    });
+    partition
+}

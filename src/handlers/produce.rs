@@ -1,0 +1,290 @@
+//! Produce: checks on the connection's core, appends on the owners'.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::base::{PartitionKey, ShardId, Uuid};
+use crate::handlers::{Client, Response, answer};
+use crate::mesh::shard::Asked;
+use crate::mesh::{Answer, Ask, Shard};
+use crate::metadata::{Image, Topic};
+use crate::partition::{AppendFailure, AppendOutcome, RequiredAcks};
+use crate::protocol::frame::RequestHeader;
+use crate::protocol::produce::{
+    CurrentLeader, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
+    ProduceTopicResponse, RecordError,
+};
+use crate::protocol::validate::{self, Refused, Validated};
+use crate::protocol::{ErrorCode, Malformed, Message, Str};
+use crate::runtime::local::next_ready;
+
+/// Client id of the admin client, which may write to internal topics (`AdminUtils`).
+const ADMIN_CLIENT: &str = "__admin_client";
+
+/// Where a partition's answer goes: topic and partition in the answer.
+type Place = (usize, usize);
+
+/// The batches for one owner core, and where their answers go.
+struct Share {
+    owner: ShardId,
+    places: Vec<Place>,
+    batches: Vec<(PartitionKey, Validated)>,
+}
+
+pub(super) async fn produce(
+    shard: &Rc<Shard>,
+    client: &Rc<Client>,
+    header: &RequestHeader,
+    body: Bytes,
+) -> Result<Response, Malformed> {
+    let request = ProduceRequest::decode(header.version, body)?;
+    let Some(acks) = required_acks(request.acks) else {
+        return Ok(refuse_all(header, &request, ErrorCode::InvalidRequiredAcks));
+    };
+    if request.transactional_id.is_none() && has_transactional_records(&request) {
+        let code = ErrorCode::TransactionalIdAuthorizationFailed;
+        return Ok(refuse_all(header, &request, code));
+    }
+    let (mut response, shares) = split(shard, header, &request);
+    let mut asked: Vec<(Vec<Place>, Asked)> = Vec::with_capacity(shares.len());
+    for share in shares {
+        let ask = Ask::Append { acks, batches: share.batches };
+        asked.push((share.places, shard.ask(share.owner, ask)));
+    }
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    join(shard, asked, timeout, &mut response).await;
+    add_leaders(shard, client, header, &mut response);
+    if acks == RequiredAcks::None {
+        let failed = all(&response).any(|partition| partition.error != ErrorCode::None);
+        return Ok(if failed { Response::Close } else { Response::Nothing });
+    }
+    Ok(answer(header, &response))
+}
+
+fn required_acks(raw: i16) -> Option<RequiredAcks> {
+    match raw {
+        0 => Some(RequiredAcks::None),
+        1 => Some(RequiredAcks::Leader),
+        -1 => Some(RequiredAcks::All),
+        _ => None,
+    }
+}
+
+fn all(response: &ProduceResponse) -> impl Iterator<Item = &ProducePartitionResponse> {
+    response.topics.iter().flat_map(|topic| &topic.partitions)
+}
+
+fn refusal(index: i32, error: ErrorCode) -> ProducePartitionResponse {
+    ProducePartitionResponse { index, error, ..ProducePartitionResponse::default() }
+}
+
+fn refuse_all(header: &RequestHeader, request: &ProduceRequest, error: ErrorCode) -> Response {
+    let topics = request.topics.iter().map(|topic| ProduceTopicResponse {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        partitions: topic.partitions.iter().map(|p| refusal(p.index, error)).collect(),
+    });
+    let response = ProduceResponse { topics: topics.collect(), ..ProduceResponse::default() };
+    if request.acks == 0 { Response::Close } else { answer(header, &response) }
+}
+
+/// Whether any batch has the transactional bit, as far as its header can be read.
+fn has_transactional_records(request: &ProduceRequest) -> bool {
+    request.topics.iter().flat_map(|topic| &topic.partitions).any(|partition| {
+        validate::claims_transaction(&partition.records)
+    })
+}
+
+/// Checks every batch, and sorts those that pass by the core that owns their partition.
+fn split(
+    shard: &Rc<Shard>,
+    header: &RequestHeader,
+    request: &ProduceRequest,
+) -> (ProduceResponse, Vec<Share>) {
+    let image = shard.image();
+    let mut response = ProduceResponse::default();
+    let mut shares: Vec<Share> = Vec::new();
+    for (topic_place, asked) in request.topics.iter().enumerate() {
+        let known = find_topic(&image, asked);
+        let mut partitions = Vec::with_capacity(asked.partitions.len());
+        for (partition_place, partition) in asked.partitions.iter().enumerate() {
+            let index = partition.index;
+            let checked = match known {
+                Ok(topic) => check(shard, header, topic, index, &partition.records),
+                Err(error) => Err(Box::new(refusal(index, error))),
+            };
+            match checked {
+                Err(refused) => partitions.push(*refused),
+                Ok((key, batch)) => {
+                    partitions.push(refusal(index, ErrorCode::RequestTimedOut));
+                    let owner = shard.owner(key);
+                    let at = shares.iter().position(|share| share.owner == owner);
+                    let at = at.unwrap_or_else(|| {
+                        shares.push(Share { owner, places: Vec::new(), batches: Vec::new() });
+                        shares.len() - 1
+                    });
+                    shares[at].places.push((topic_place, partition_place));
+                    shares[at].batches.push((key, batch));
+                }
+            }
+        }
+        let name = asked.name.clone();
+        let topic_id = asked.topic_id;
+        response.topics.push(ProduceTopicResponse { name, topic_id, partitions });
+    }
+    (response, shares)
+}
+
+fn find_topic<'a>(image: &'a Image, asked: &ProduceTopic) -> Result<&'a Topic, ErrorCode> {
+    match asked.topic_id {
+        Some(id) => {
+            image.topic(id).map(|topic| &**topic).ok_or(ErrorCode::UnknownTopicId)
+        }
+        None if asked.name.is_empty() => Err(ErrorCode::UnknownTopicId),
+        None => {
+            let topic = image.topic_named(&asked.name);
+            topic.map(|topic| &**topic).ok_or(ErrorCode::UnknownTopicOrPartition)
+        }
+    }
+}
+
+/// Checks one partition's batch in the order Apache Kafka does.
+fn check(
+    shard: &Rc<Shard>,
+    header: &RequestHeader,
+    topic: &Topic,
+    index: i32,
+    records: &Bytes,
+) -> Result<(PartitionKey, Validated), Box<ProducePartitionResponse>> {
+    if topic.partition(index).is_none() {
+        return Err(Box::new(refusal(index, ErrorCode::UnknownTopicOrPartition)));
+    }
+    let is_admin = header.client_id.as_deref() == Some(ADMIN_CLIENT);
+    if topic.is_internal() && !is_admin {
+        return Err(Box::new(refusal(index, ErrorCode::InvalidTopicException)));
+    }
+    let settings = shard.topic_settings(topic);
+    let now = shard.runtime.wall_clock();
+    let rules = settings.rules(header.version);
+    match validate::producer_batches(records, &rules, now) {
+        Ok(validated) if validated.header.is_transactional() => {
+            // Transactions are not served: no coordinator can have begun one.
+            Err(Box::new(refusal(index, ErrorCode::InvalidTxnState)))
+        }
+        Ok(validated) => Ok((PartitionKey { topic: topic.id, partition: index }, validated)),
+        Err(refused) => Err(Box::new(refused_batch(index, refused))),
+    }
+}
+
+fn refused_batch(index: i32, refused: Refused) -> ProducePartitionResponse {
+    ProducePartitionResponse {
+        record_errors: refused
+            .record_errors
+            .into_iter()
+            .map(|error| RecordError {
+                batch_index: error.batch_index,
+                message: error.message.map(Str::from_string),
+            })
+            .collect(),
+        error_message: refused.message.map(Str::from_string),
+        ..refusal(index, ErrorCode::from(refused.reason))
+    }
+}
+
+/// Waits for the owners' answers until the timeout; what is missing then timed out.
+async fn join(
+    shard: &Rc<Shard>,
+    mut asked: Vec<(Vec<Place>, Asked)>,
+    timeout: Duration,
+    response: &mut ProduceResponse,
+) {
+    // Owners that answered at once need no timer.
+    asked.retain_mut(|(places, asked)| match next_ready(asked) {
+        Some(answer) => {
+            fill(places, answer, response);
+            false
+        }
+        None => true,
+    });
+    if asked.is_empty() {
+        return;
+    }
+    let waiting = async {
+        for (places, asked) in asked {
+            let answer = asked.await;
+            fill(&places, answer, response);
+        }
+    };
+    // Partitions without an answer keep the `RequestTimedOut` they began with.
+    shard.runtime.timeout(timeout, waiting).await;
+}
+
+fn fill(places: &[Place], answer: Option<Answer>, response: &mut ProduceResponse) {
+    let Some(Answer::Append(outcomes)) = answer else { return };
+    for ((topic, partition), outcome) in places.iter().zip(outcomes) {
+        let place = &mut response.topics[*topic].partitions[*partition];
+        *place = outcome_of(place.index, outcome);
+    }
+}
+
+fn outcome_of(index: i32, outcome: AppendOutcome) -> ProducePartitionResponse {
+    let failure = match outcome {
+        Ok(appended) => {
+            return ProducePartitionResponse {
+                base_offset: Some(appended.base_offset),
+                log_append_time: appended.append_time,
+                log_start_offset: Some(appended.log_start),
+                ..refusal(index, ErrorCode::None)
+            };
+        }
+        Err(failure) => failure,
+    };
+    match failure {
+        AppendFailure::NotLeader => refusal(index, ErrorCode::NotLeaderOrFollower),
+        AppendFailure::NotEnoughReplicas { log_start } => ProducePartitionResponse {
+            log_start_offset: Some(log_start),
+            ..refusal(index, ErrorCode::NotEnoughReplicas)
+        },
+        AppendFailure::NotEnoughReplicasAfterAppend => {
+            refusal(index, ErrorCode::NotEnoughReplicasAfterAppend)
+        }
+        AppendFailure::Sequence { error, log_start } => ProducePartitionResponse {
+            log_start_offset: Some(log_start),
+            ..refusal(index, ErrorCode::from(error))
+        },
+        AppendFailure::Storage => refusal(index, ErrorCode::KafkaStorageError),
+    }
+}
+
+/// Names the current leader where this broker is not it (KIP-951).
+fn add_leaders(
+    shard: &Rc<Shard>,
+    client: &Client,
+    header: &RequestHeader,
+    response: &mut ProduceResponse,
+) {
+    let wrong = all(response).any(|p| p.error == ErrorCode::NotLeaderOrFollower);
+    if header.version < 10 || !wrong {
+        return;
+    }
+    let image = shard.image();
+    let find = |name: &str, id: Option<Uuid>| match id {
+        Some(id) => image.topic(id),
+        None => image.topic_named(name),
+    };
+    let mut nodes = std::collections::BTreeSet::new();
+    for topic in &mut response.topics {
+        let Some(known) = find(&topic.name, topic.topic_id) else { continue };
+        for place in &mut topic.partitions {
+            let Some(state) = known.partition(place.index) else { continue };
+            if place.error == ErrorCode::NotLeaderOrFollower {
+                nodes.extend(state.leader);
+                place.current_leader =
+                    Some(CurrentLeader { leader: state.leader, epoch: Some(state.leader_epoch) });
+            }
+        }
+    }
+    response.node_endpoints = super::cluster::endpoints(shard, client, nodes);
+}

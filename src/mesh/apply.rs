@@ -1,0 +1,270 @@
+//! What a core does when it begins, when the metadata changes, and when it ends.
+//!
+//! Deletions come first: a topic may be deleted and created again, under its old name, in one
+//! change.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::{Offset, PartitionKey};
+use crate::log::names::{deleted_directory_name, directory_name};
+use crate::log::partition_metadata;
+use crate::mesh::message::{Answer, CheckpointLine, StartUp};
+use crate::mesh::shard::{PartitionSlot, Shard};
+use crate::metadata::{Delta, Image, ResourceKind, Topic};
+use crate::partition::{Leadership, OpenPartition, Partition};
+
+/// Where a partition's log stood, by the checkpoint files.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    recovery_point: Offset,
+    log_start: Offset,
+    high_watermark: Offset,
+    clean: bool,
+}
+
+impl Shard {
+    /// Opens the partitions this core owns. After a clean stop they are open when this returns;
+    /// after a crash they are checked in the background, and answer "not leader" until then.
+    pub(super) async fn begin(self: &Rc<Self>, start: &Arc<StartUp>) {
+        self.set_image(start.image.clone());
+        self.set_cluster_id(&start.cluster_id);
+        let mine = self.owned(&start.image);
+        for (key, _) in &mine {
+            self.put_partition(*key, PartitionSlot::Opening);
+        }
+        self.started.set(true);
+        self.lifecycle.notify();
+        if start.clean {
+            self.open_all(start, mine).await;
+            return;
+        }
+        let (shard, start) = (self.clone(), start.clone());
+        self.runtime.spawn("recovery", async move { shard.open_all(&start, mine).await });
+    }
+
+    fn owned(&self, image: &Image) -> Vec<(PartitionKey, Arc<Topic>)> {
+        let mut mine = Vec::new();
+        for topic in image.topics() {
+            for partition in topic.partitions.keys() {
+                let key = PartitionKey { topic: topic.id, partition: *partition };
+                if self.owner(key) == self.id() {
+                    mine.push((key, topic.clone()));
+                }
+            }
+        }
+        mine
+    }
+
+    async fn open_all(
+        self: &Rc<Self>,
+        start: &StartUp,
+        mine: Vec<(PartitionKey, Arc<Topic>)>,
+    ) {
+        for (key, topic) in mine {
+            let place = (topic.name.to_string(), key.partition);
+            let find = |file: &std::collections::BTreeMap<(String, i32), Offset>| {
+                file.get(&place).copied().unwrap_or_default()
+            };
+            let known = Known {
+                recovery_point: find(&start.checkpoints.recovery_points),
+                log_start: find(&start.checkpoints.log_starts),
+                high_watermark: find(&start.checkpoints.high_watermarks),
+                clean: start.clean,
+            };
+            self.open(key, &topic, known).await;
+            self.runtime.pass().await;
+        }
+    }
+
+    fn directory(&self, topic: &str, partition: i32) -> PathBuf {
+        self.config().log_dir.join(directory_name(topic, partition))
+    }
+
+    async fn open(self: &Rc<Self>, key: PartitionKey, topic: &Topic, known: Known) {
+        match self.try_open(key, topic, known).await {
+            Ok(partition) => self.put_partition(key, PartitionSlot::Open(partition)),
+            Err(error) => {
+                tracing::error!(topic = %topic.name, partition = key.partition, %error,
+                    "the partition's log can not be opened, it stays offline");
+                self.put_partition(key, PartitionSlot::Failed);
+            }
+        }
+    }
+
+    async fn try_open(
+        self: &Rc<Self>,
+        key: PartitionKey,
+        topic: &Topic,
+        known: Known,
+    ) -> Result<Partition, String> {
+        let directory = self.directory(&topic.name, key.partition);
+        let disk = self.runtime.disk();
+        disk.create_directories(&directory).await.map_err(|error| error.to_string())?;
+        partition_metadata::check_or_write(&disk, &directory, key.topic)
+            .await
+            .map_err(|error| error.to_string())?;
+        let state = topic.partitions.get(&key.partition).ok_or("it is not in the metadata")?;
+        let open = OpenPartition {
+            key,
+            topic: Rc::from(&*topic.name),
+            directory,
+            settings: self.topic_settings(topic).partition.clone(),
+            leadership: self.leadership(state),
+            recovery_point: known.recovery_point,
+            log_start: known.log_start,
+            high_watermark: known.high_watermark,
+            clean: known.clean,
+        };
+        let opened = Partition::open(&self.runtime, open).await;
+        let (partition, opened) = opened.map_err(|error| error.to_string())?;
+        if opened.scanned_bytes > 0 {
+            tracing::info!(topic = %topic.name, partition = key.partition,
+                scanned_bytes = opened.scanned_bytes, truncated_bytes = opened.truncated_bytes,
+                end = %partition.log().end(), "log checked");
+        }
+        Ok(partition)
+    }
+
+    fn leadership(&self, state: &crate::metadata::Partition) -> Leadership {
+        Leadership {
+            node: self.config().node_id,
+            epoch: state.leader_epoch,
+            replicas: state.replicas.clone(),
+            in_sync: state.isr.clone(),
+        }
+    }
+
+    /// Acts on a change of the metadata.
+    pub(super) async fn apply(self: &Rc<Self>, image: Arc<Image>, delta: &Delta) {
+        self.set_image(image.clone());
+        for topic in delta.topics_deleted.values() {
+            for partition in topic.partitions.keys() {
+                let key = PartitionKey { topic: topic.id, partition: *partition };
+                if self.owner(key) == self.id() {
+                    self.delete(key, topic).await;
+                }
+            }
+        }
+        for key in &delta.partitions_changed {
+            if self.owner(*key) != self.id() {
+                continue;
+            }
+            let Some(topic) = image.topic(key.topic) else { continue };
+            if self.slot(*key).is_none() {
+                let known = Known { clean: true, ..Known::default() };
+                self.put_partition(*key, PartitionSlot::Opening);
+                self.open(*key, topic, known).await;
+            } else if let (Some(partition), Some(state)) =
+                (self.partition(*key), topic.partitions.get(&key.partition))
+            {
+                let led = partition.lead(self.leadership(state)).await;
+                if let Err(error) = led {
+                    tracing::error!(topic = %topic.name, partition = key.partition, %error,
+                        "the new leader epoch can not be written");
+                }
+            }
+        }
+        self.apply_settings(&image, delta);
+    }
+
+    fn apply_settings(self: &Rc<Self>, image: &Image, delta: &Delta) {
+        let broker = delta.configs_changed.iter().any(|r| r.kind == ResourceKind::Broker);
+        let topics: BTreeSet<&str> = delta
+            .configs_changed
+            .iter()
+            .filter(|resource| resource.kind == ResourceKind::Topic)
+            .map(|resource| resource.name.as_str())
+            .collect();
+        if !broker && topics.is_empty() {
+            return;
+        }
+        for partition in self.partitions() {
+            if !broker && !topics.contains(&**partition.topic()) {
+                continue;
+            }
+            if let Some(topic) = image.topic(partition.key().topic) {
+                partition.set_settings(self.topic_settings(topic).partition.clone());
+            }
+        }
+    }
+
+    /// Takes a deleted topic's partition out of service: its directory is renamed at once, and
+    /// removed after `file.delete.delay.ms`.
+    async fn delete(self: &Rc<Self>, key: PartitionKey, topic: &Topic) {
+        self.opened(key).await;
+        let removed = self.remove_partition(key);
+        self.checkpoints_stale.set(true);
+        let mut delay = std::time::Duration::ZERO;
+        if let Some(PartitionSlot::Open(partition)) = removed {
+            delay = std::time::Duration::from_millis(partition.log().config().file_delete_delay_ms);
+            partition.stop().await;
+        }
+        let from = self.directory(&topic.name, key.partition);
+        let unique = self.runtime.random_uuid();
+        let name = deleted_directory_name(&topic.name, key.partition, unique);
+        let to = self.config().log_dir.join(name);
+        let disk = self.runtime.disk();
+        if let Err(error) = disk.rename(&from, &to).await {
+            tracing::error!(directory = %from.display(), %error,
+                "a deleted topic's directory can not be renamed");
+            return;
+        }
+        let runtime = self.runtime.clone();
+        self.runtime.spawn("topic removal", async move {
+            runtime.sleep(delay).await;
+            if let Err(error) = disk.remove_directory(&to).await {
+                tracing::error!(directory = %to.display(), %error,
+                    "a deleted topic's directory can not be removed");
+            }
+        });
+    }
+
+    /// What the checkpoint files should say of this core's partitions; nothing when that did not
+    /// change since the last call.
+    pub(super) async fn checkpoints(self: &Rc<Self>, flush: bool) -> Vec<CheckpointLine> {
+        if flush {
+            for partition in self.partitions() {
+                if partition.unsynced_bytes() > 0
+                    && let Err(error) = partition.flush().await
+                {
+                    tracing::error!(topic = %partition.topic(), %error, "sync failed");
+                }
+            }
+        }
+        self.partitions().iter().map(line).collect()
+    }
+
+    /// Closes all partitions.
+    pub(super) async fn close_partitions(self: &Rc<Self>) -> Answer {
+        let mut clean = true;
+        let mut lines = Vec::new();
+        let keys: Vec<PartitionKey> = self.partitions().iter().map(Partition::key).collect();
+        for key in keys {
+            let Some(PartitionSlot::Open(partition)) = self.remove_partition(key) else { continue };
+            if let Err(error) = partition.close().await {
+                tracing::error!(topic = %partition.topic(), %error, "the log was not closed");
+                clean = false;
+            }
+            clean &= !partition.is_failed();
+            lines.push(line(&partition));
+        }
+        // A log that is still being checked is not closed: the next start checks it again.
+        clean &= !self.has_unopened();
+        Answer::Closed { lines, clean }
+    }
+}
+
+fn line(partition: &Partition) -> CheckpointLine {
+    let log = partition.log();
+    let log_start = log.start();
+    CheckpointLine {
+        topic: Arc::from(&**partition.topic()),
+        partition: partition.key().partition,
+        recovery_point: log.recovery_point(),
+        high_watermark: partition.high_watermark(),
+        log_start: (log_start > log.first_segment_base()).then_some(log_start),
+    }
+}

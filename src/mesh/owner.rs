@@ -1,0 +1,180 @@
+//! How an owner core answers.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::base::PartitionKey;
+use crate::mesh::message::{Answer, Ask};
+use crate::mesh::shard::{ReplyTo, Shard};
+use crate::partition::partition::DeleteRecordsError;
+use crate::partition::{Append, AppendFailure, AppendOutcome, FetchError, RequiredAcks};
+use crate::protocol::validate::Validated;
+use kafka_protocol::messages::describe_producers_response::ProducerState;
+
+impl Shard {
+    /// Begins to answer a question; the answer follows when it is there.
+    pub(super) fn answer(self: &Rc<Self>, to: ReplyTo, ask: Ask) {
+        match ask {
+            Ask::Append { acks, batches } => self.answer_append(to, acks, batches),
+            Ask::Read(ask) => self.answer_read(to, ask),
+            Ask::Control(ask) => {
+                self.control.borrow_mut().push_back((to, ask));
+                self.control_notice.notify();
+            }
+            Ask::Offsets(_)
+            | Ask::EpochEnds(_)
+            | Ask::DeleteRecords(_)
+            | Ask::Producers(_)
+            | Ask::Sizes
+            | Ask::Start(_)
+            | Ask::Apply { .. }
+            | Ask::Drain
+            | Ask::Exit
+            | Ask::Checkpoints { .. }
+            | Ask::Close => {
+                let shard = self.clone();
+                self.runtime.spawn("answer", async move {
+                    let answer = shard.answer_later(ask).await;
+                    shard.reply(to, answer);
+                });
+            }
+        }
+    }
+
+    async fn answer_later(self: &Rc<Self>, ask: Ask) -> Answer {
+        match ask {
+            Ask::Offsets(queries) => {
+                let mut found = Vec::with_capacity(queries.len());
+                for (key, query) in queries {
+                    found.push(match self.partition(key) {
+                        Some(partition) => partition.find_offset(query).await,
+                        None => Err(FetchError::NotLeader),
+                    });
+                    self.runtime.pass().await;
+                }
+                Answer::Offsets(found)
+            }
+            Ask::EpochEnds(queries) => Answer::EpochEnds(
+                queries
+                    .into_iter()
+                    .map(|(key, current, asked)| {
+                        let partition = self.partition(key).ok_or(FetchError::NotLeader)?;
+                        partition.check_epoch(current)?;
+                        Ok(partition.epoch_end(asked))
+                    })
+                    .collect(),
+            ),
+            Ask::DeleteRecords(orders) => {
+                let mut done = Vec::with_capacity(orders.len());
+                for (key, before) in orders {
+                    done.push(match self.partition(key) {
+                        Some(partition) => partition.delete_records(before).await,
+                        None => Err(DeleteRecordsError::NotLeader),
+                    });
+                }
+                Answer::DeleteRecords(done)
+            }
+            Ask::Producers(keys) => {
+                Answer::Producers(keys.into_iter().map(|key| self.producers_of(key)).collect())
+            }
+            Ask::Sizes => Answer::Sizes(
+                self.partitions().iter().map(|p| (p.key(), p.log().size_bytes())).collect(),
+            ),
+            Ask::Start(start) => {
+                self.begin(&start).await;
+                Answer::Applied
+            }
+            Ask::Exit => {
+                self.exiting.set(true);
+                self.lifecycle.notify();
+                Answer::Applied
+            }
+            Ask::Apply { image, delta } => {
+                self.apply(image, &delta).await;
+                Answer::Applied
+            }
+            Ask::Checkpoints { flush } => {
+                let changed = self.checkpoints_stale.replace(false);
+                Answer::Checkpoints { lines: self.checkpoints(flush).await, changed }
+            }
+            Ask::Drain => {
+                self.ending.set(true);
+                self.ending_notice.notify();
+                while self.counters.connections_open.get() > 0 {
+                    self.runtime.sleep(std::time::Duration::from_millis(2)).await;
+                }
+                Answer::Applied
+            }
+            Ask::Close => self.close_partitions().await,
+            Ask::Append { .. } | Ask::Read(_) | Ask::Control(_) => {
+                unreachable!("answered on their own paths")
+            }
+        }
+    }
+
+    fn producers_of(&self, key: PartitionKey) -> Result<Vec<ProducerState>, FetchError> {
+        let partition = self.partition(key).ok_or(FetchError::NotLeader)?;
+        Ok(partition.with_producers(|producers| {
+            producers
+                .list()
+                .into_iter()
+                .map(|active| {
+                    ProducerState::default()
+                        .with_producer_id(active.producer_id.into())
+                        .with_producer_epoch(i32::from(active.producer_epoch))
+                        .with_last_sequence(active.last_sequence)
+                        .with_last_timestamp(active.last_timestamp)
+                        .with_coordinator_epoch(active.coordinator_epoch)
+                        .with_current_txn_start_offset(active.current_txn_start_offset)
+                })
+                .collect()
+        }))
+    }
+
+    fn answer_append(
+        self: &Rc<Self>,
+        to: ReplyTo,
+        acks: RequiredAcks,
+        batches: Vec<(PartitionKey, Validated)>,
+    ) {
+        self.checkpoints_stale.set(true);
+        let join = Rc::new(AppendJoin {
+            shard: self.clone(),
+            to: RefCell::new(Some(to)),
+            outcomes: RefCell::new(vec![Err(AppendFailure::NotLeader); batches.len()]),
+            missing: Cell::new(batches.len()),
+        });
+        for (index, (key, batch)) in batches.into_iter().enumerate() {
+            let Some(partition) = self.partition(key) else {
+                join.complete(index, Err(AppendFailure::NotLeader));
+                continue;
+            };
+            self.counters.append_bytes_total.add(batch.bytes.len() as u64);
+            let join = join.clone();
+            let append = Append { batch, acks };
+            partition.append(append, move |outcome| join.complete(index, outcome));
+        }
+    }
+}
+
+/// Gathers the outcomes of one question's appends and answers once, when all are there.
+struct AppendJoin {
+    shard: Rc<Shard>,
+    to: RefCell<Option<ReplyTo>>,
+    outcomes: RefCell<Vec<AppendOutcome>>,
+    missing: Cell<usize>,
+}
+
+impl AppendJoin {
+    fn complete(&self, index: usize, outcome: AppendOutcome) {
+        self.outcomes.borrow_mut()[index] = outcome;
+        self.missing.set(self.missing.get() - 1);
+        if self.missing.get() > 0 {
+            return;
+        }
+        if let Some(to) = self.to.borrow_mut().take() {
+            let outcomes = std::mem::take(&mut *self.outcomes.borrow_mut());
+            self.shard.reply(to, Answer::Append(outcomes));
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Everything one core owns.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::base::{CallId, PartitionKey, ShardId, Uuid};
+use crate::config::BrokerConfig;
+use crate::mesh::message::{Answer, Ask, Body, ControlAsk, Envelope};
+use crate::mesh::settings::TopicSettings;
+use crate::metadata::{ConfigResource, Image, Topic, placement};
+use crate::metrics::ShardCounters;
+use crate::partition::Partition;
+use crate::runtime::local::{Answer as Awaited, Budget, Notice, Reply, oneshot};
+use crate::runtime::{Full, Lanes, Runtime};
+
+/// A partition's place on its owner core.
+#[derive(Clone)]
+pub enum PartitionSlot {
+    /// Its log is being opened (and, after a crash, checked).
+    Opening,
+    /// It serves.
+    Open(Partition),
+    /// Its log could not be opened.
+    Failed,
+}
+
+/// Everything one core owns. See the module's header.
+pub struct Shard {
+    /// The core's door to the world.
+    pub runtime: Runtime,
+    /// Bytes of requests this core holds in memory at most.
+    pub request_memory: Budget,
+    /// What this core counts.
+    pub counters: ShardCounters,
+    /// Requests for the controller; drained by the controller's task on core 0.
+    pub control: RefCell<VecDeque<(ReplyTo, ControlAsk)>>,
+    /// Told when `control` has something.
+    pub control_notice: Notice,
+    /// Producer ids this core may hand out.
+    pub producer_ids: RefCell<std::ops::Range<i64>>,
+    /// Whether the process is ending: no new requests are read.
+    pub ending: Cell<bool>,
+    /// Told when `ending` is set.
+    pub ending_notice: Notice,
+    /// Whether the core may listen: it has its metadata and its partitions.
+    pub started: Cell<bool>,
+    /// Whether the core's main function returns.
+    pub exiting: Cell<bool>,
+    /// Told when `started` or `exiting` is set.
+    pub lifecycle: Notice,
+    /// Something the checkpoint files tell may have changed since they were written.
+    pub checkpoints_stale: Cell<bool>,
+    lanes: Lanes<Envelope>,
+    cluster_id: RefCell<Rc<str>>,
+    config: RefCell<Arc<BrokerConfig>>,
+    config_at_start: Arc<BrokerConfig>,
+    image: RefCell<Arc<Image>>,
+    settings: RefCell<FxHashMap<Uuid, Rc<TopicSettings>>>,
+    partitions: RefCell<FxHashMap<PartitionKey, PartitionSlot>>,
+    opened: Notice,
+    calls: RefCell<FxHashMap<u64, Reply<Answer>>>,
+    call_next: Cell<u64>,
+    parked: RefCell<FxHashMap<(ShardId, CallId), Reply<()>>>,
+}
+
+/// Where an answer goes.
+pub enum ReplyTo {
+    /// To a task of this core.
+    Local(Reply<Answer>),
+    /// To another core's call.
+    Remote(ShardId, CallId),
+}
+
+impl Shard {
+    /// A core that owns nothing yet.
+    pub fn new(
+        runtime: Runtime,
+        lanes: Lanes<Envelope>,
+        config: Arc<BrokerConfig>,
+    ) -> Rc<Self> {
+        let request_memory = Budget::new(config.request_memory_bytes);
+        Rc::new(Self {
+            runtime,
+            config: RefCell::new(config.clone()),
+            config_at_start: config,
+            request_memory,
+            counters: ShardCounters::default(),
+            control: RefCell::default(),
+            control_notice: Notice::new(),
+            producer_ids: RefCell::new(0..0),
+            ending: Cell::new(false),
+            ending_notice: Notice::new(),
+            started: Cell::new(false),
+            exiting: Cell::new(false),
+            lifecycle: Notice::new(),
+            checkpoints_stale: Cell::new(false),
+            lanes,
+            cluster_id: RefCell::new(Rc::from("")),
+            image: RefCell::default(),
+            settings: RefCell::default(),
+            partitions: RefCell::default(),
+            opened: Notice::new(),
+            calls: RefCell::default(),
+            call_next: Cell::new(0),
+            parked: RefCell::default(),
+        })
+    }
+
+    /// This core.
+    pub fn id(&self) -> ShardId {
+        self.runtime.shard()
+    }
+
+    /// The settings in force: those the process was started with, under those that the metadata
+    /// sets for this broker and for all.
+    pub fn config(&self) -> Arc<BrokerConfig> {
+        self.config.borrow().clone()
+    }
+
+    /// The metadata this core acts on.
+    pub fn image(&self) -> Arc<Image> {
+        self.image.borrow().clone()
+    }
+
+    /// Replaces the metadata; settings derived from the old one are forgotten.
+    pub fn set_image(&self, image: Arc<Image>) {
+        self.settings.borrow_mut().clear();
+        let node = ConfigResource::broker(self.config_at_start.node_id);
+        let overrides = |image: &Image, resource: &ConfigResource| {
+            image.settings(resource).map(|settings| (**settings).clone()).unwrap_or_default()
+        };
+        let (cluster, broker) =
+            (overrides(&image, &ConfigResource::cluster()), overrides(&image, &node));
+        let layers = self.config().layers.clone();
+        if layers.cluster != cluster || layers.broker != broker {
+            let (config, problems) = self.config_at_start.with_dynamic(&cluster, &broker);
+            for problem in problems {
+                tracing::warn!(%problem, "a setting of the metadata is not applied");
+            }
+            *self.config.borrow_mut() = Arc::new(config);
+        }
+        *self.image.borrow_mut() = image;
+    }
+
+    /// The core that owns a partition.
+    pub fn owner(&self, key: PartitionKey) -> ShardId {
+        placement::owner(key, self.runtime.shard_count())
+    }
+
+    /// The settings of a topic, as they follow from the metadata and the process's settings.
+    pub fn topic_settings(&self, topic: &Topic) -> Rc<TopicSettings> {
+        if let Some(known) = self.settings.borrow().get(&topic.id) {
+            return known.clone();
+        }
+        let image = self.image();
+        let settings = Rc::new(TopicSettings::resolve(&self.config(), &image, topic));
+        self.settings.borrow_mut().insert(topic.id, settings.clone());
+        settings
+    }
+
+    /// A partition this core serves.
+    pub fn partition(&self, key: PartitionKey) -> Option<Partition> {
+        match self.partitions.borrow().get(&key) {
+            Some(PartitionSlot::Open(partition)) => Some(partition.clone()),
+            Some(PartitionSlot::Opening | PartitionSlot::Failed) | None => None,
+        }
+    }
+
+    /// A partition's place, whatever its state.
+    pub fn slot(&self, key: PartitionKey) -> Option<PartitionSlot> {
+        self.partitions.borrow().get(&key).cloned()
+    }
+
+    /// All partitions this core serves, in the order of their keys.
+    pub fn partitions(&self) -> Vec<Partition> {
+        let mut open: Vec<Partition> = self
+            .partitions
+            .borrow()
+            .values()
+            .filter_map(|slot| match slot {
+                PartitionSlot::Open(partition) => Some(partition.clone()),
+                PartitionSlot::Opening | PartitionSlot::Failed => None,
+            })
+            .collect();
+        open.sort_by_key(Partition::key);
+        open
+    }
+
+    /// Sets a partition's place.
+    pub fn put_partition(&self, key: PartitionKey, slot: PartitionSlot) {
+        self.partitions.borrow_mut().insert(key, slot);
+        self.opened.notify();
+    }
+
+    /// Forgets a partition.
+    pub fn remove_partition(&self, key: PartitionKey) -> Option<PartitionSlot> {
+        let removed = self.partitions.borrow_mut().remove(&key);
+        self.opened.notify();
+        removed
+    }
+
+    /// Whether any partition's log is still being opened, or could not be.
+    pub fn has_unopened(&self) -> bool {
+        let partitions = self.partitions.borrow();
+        partitions.values().any(|slot| !matches!(slot, PartitionSlot::Open(_)))
+    }
+
+    /// The cluster's id, as clients see it.
+    pub fn cluster_id(&self) -> Rc<str> {
+        self.cluster_id.borrow().clone()
+    }
+
+    /// Sets the cluster's id, once it is known.
+    pub fn set_cluster_id(&self, id: &str) {
+        *self.cluster_id.borrow_mut() = Rc::from(id);
+    }
+
+    /// Whether asking for an unknown topic may create it (`auto.create.topics.enable`).
+    pub fn auto_creates_topics(&self) -> bool {
+        self.config().creates_topics
+    }
+
+    /// Waits until the partition's log is no longer being opened.
+    pub async fn opened(&self, key: PartitionKey) {
+        while let Some(PartitionSlot::Opening) = self.slot(key) {
+            self.opened.notified().await;
+        }
+    }
+
+    /// Asks a core (this one included). The question is under way when this returns; the answer
+    /// is `None` when it can not come: the lane is full, or the core ends.
+    pub fn ask(self: &Rc<Self>, to: ShardId, ask: Ask) -> Asked {
+        let (reply, answer) = oneshot();
+        if to == self.id() {
+            self.answer(ReplyTo::Local(reply), ask);
+            return Asked { to, call: None, answer };
+        }
+        let call = CallId(self.call_next.get());
+        self.call_next.set(call.0 + 1);
+        self.calls.borrow_mut().insert(call.0, reply);
+        self.counters.lane_messages_sent_total.add(1);
+        let envelope = Envelope { from: self.id(), call, body: Body::Ask(Box::new(ask)) };
+        if let Err(Full(envelope)) = self.lanes.send(to, envelope) {
+            // Dropping the reply answers `None`.
+            self.calls.borrow_mut().remove(&envelope.call.0);
+        }
+        Asked { to, call: Some(call), answer }
+    }
+
+    /// Wants the answer of a parked read now.
+    pub fn hurry(self: &Rc<Self>, to: ShardId, call: Option<CallId>) {
+        let Some(call) = call else { return };
+        let envelope = Envelope { from: self.id(), call, body: Body::Hurry };
+        // When the lane is full the read's own deadline ends it.
+        let _ = self.lanes.send(to, envelope);
+    }
+
+    /// Waits until the lanes to all other cores have room.
+    pub async fn room(&self) {
+        for shard in 0..self.runtime.shard_count() {
+            if ShardId(shard) != self.id() {
+                self.lanes.room(ShardId(shard)).await;
+            }
+        }
+    }
+
+    /// Sends an answer where it belongs.
+    pub fn reply(self: &Rc<Self>, to: ReplyTo, answer: Answer) {
+        match to {
+            ReplyTo::Local(reply) => reply.send(answer),
+            ReplyTo::Remote(shard, call) => {
+                self.counters.lane_messages_sent_total.add(1);
+                let body = Body::Answer(Box::new(answer));
+                let envelope = Envelope { from: self.id(), call, body };
+                if let Err(Full(envelope)) = self.lanes.send(shard, envelope) {
+                    let this = self.clone();
+                    self.runtime.spawn("late answer", async move {
+                        let mut envelope = envelope;
+                        loop {
+                            this.lanes.room(shard).await;
+                            match this.lanes.send(shard, envelope) {
+                                Ok(()) => return,
+                                Err(Full(back)) => envelope = back,
+                            }
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    /// Receives and dispatches messages of other cores, for as long as the process lives.
+    pub async fn run_mesh(self: Rc<Self>) {
+        let mut inbox = Vec::new();
+        loop {
+            self.lanes.receive(&mut inbox).await;
+            for envelope in inbox.drain(..) {
+                self.dispatch(envelope);
+            }
+        }
+    }
+
+    fn dispatch(self: &Rc<Self>, envelope: Envelope) {
+        let Envelope { from, call, body } = envelope;
+        match body {
+            Body::Ask(ask) => self.answer(ReplyTo::Remote(from, call), *ask),
+            Body::Answer(answer) => {
+                let reply = self.calls.borrow_mut().remove(&call.0);
+                if let Some(reply) = reply {
+                    reply.send(*answer);
+                }
+            }
+            Body::Hurry => {
+                let parked = self.parked.borrow_mut().remove(&(from, call));
+                if let Some(parked) = parked {
+                    parked.send(());
+                }
+            }
+        }
+    }
+
+    /// Registers a parked read of another core; the answer resolves when it should hurry.
+    pub(super) fn park(&self, from: ShardId, call: CallId) -> Awaited<()> {
+        let (reply, answer) = oneshot();
+        self.parked.borrow_mut().insert((from, call), reply);
+        answer
+    }
+
+    /// Forgets a parked read.
+    pub(super) fn unpark(&self, from: ShardId, call: CallId) {
+        self.parked.borrow_mut().remove(&(from, call));
+    }
+}
+
+/// A question under way.
+pub struct Asked {
+    to: ShardId,
+    call: Option<CallId>,
+    answer: Awaited<Answer>,
+}
+
+impl Asked {
+    /// The core that was asked, and the call's number there when it is another one.
+    pub fn address(&self) -> (ShardId, Option<CallId>) {
+        (self.to, self.call)
+    }
+}
+
+impl Future for Asked {
+    type Output = Option<Answer>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Answer>> {
+        std::pin::Pin::new(&mut self.answer).poll(cx)
+    }
+}

@@ -1,0 +1,860 @@
+//! What a leader checks about a batch from a producer, and how it may rewrite it.
+//!
+//! ```text
+//! bytes -> exactly one batch, magic 2          shape      InvalidRecord
+//!       -> base offset, size, CRC, codec       envelope   InvalidRecord, MessageTooLarge, Corrupt
+//!       -> counts, control bit, sequence       header     InvalidRecord
+//!       -> each record: key, timestamp         records    with the refused records' indexes
+//!       -> the topic's codec and clock         rewriting
+//! ```
+//!
+//! The order and the outcomes are those of Apache Kafka (`ProduceRequest.validateRecords`,
+//! `UnifiedLog.analyzeAndValidateRecords`, `LogValidator`). Sequences are checked against what the
+//! partition remembers elsewhere (`partition::producers`).
+//!
+//! Differences from Apache Kafka, on purpose:
+//! - A compressed batch that can stay as it is (the topic keeps the producer's codec) is not
+//!   decompressed to check its records: header and checksum are trusted, the largest timestamp
+//!   included. It is decompressed when the topic is compacted (keys), when
+//!   `message.timestamp.before.max.ms` is set, and when the header itself gives rise to doubt.
+//! - Uncompressed records whose offset deltas are not 0, 1, 2, ... are renumbered, as Kafka does
+//!   with compressed ones; Kafka stores them as they are.
+//! - Bytes that do not begin like a batch are refused for their partition; Kafka then refuses all
+//!   partitions of the request.
+//! - At most [`RECORD_ERROR_COUNT_MAX`] refused records are listed, and a batch that unpacks to
+//!   more than [`DECOMPRESSED_BYTES_MAX`] is refused.
+//!
+//! Invariant: the ordinary batch, uncompressed and with the producer's timestamps, is walked once
+//! and passed on as it came: nothing is copied or allocated.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use crate::base::Timestamp;
+use crate::protocol::ErrorCode;
+use crate::protocol::batch::{
+    BatchError, BatchHeader, BatchView, MAGIC, TimestampType, whole_batch_bytes, with_timestamps,
+};
+use crate::protocol::builder::{BatchBuilder, ProducerStamp};
+use crate::protocol::compression::{Codec, Compression, DecompressError, decompress};
+use crate::protocol::record::Records;
+
+/// Refused records named in an answer, at most; the rest is counted.
+pub const RECORD_ERROR_COUNT_MAX: usize = 1_000;
+
+/// Uncompressed bytes of a batch that has to be looked into, at most.
+pub const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+
+/// The first Produce version that may carry zstd (KIP-110).
+const ZSTD_VERSION_MIN: i16 = 7;
+
+/// What a topic and a request ask of a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rules {
+    /// Version of the Produce request.
+    pub produce_version: i16,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`: how far in the past a timestamp may lie; `i64::MAX` for
+    /// any.
+    pub timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`: how far in the future.
+    pub timestamp_after_max_ms: i64,
+    /// `compression.type` with the codec's level; `None` keeps the producer's.
+    pub compression: Option<Compression>,
+    /// Whether `cleanup.policy` has `compact`: records then need keys.
+    pub compacted: bool,
+    /// `max.message.bytes`.
+    pub batch_bytes_max: u32,
+    /// `segment.bytes`.
+    pub segment_bytes_max: u32,
+}
+
+/// A batch that may be appended.
+#[derive(Clone, Debug)]
+pub struct Validated {
+    /// The header of `bytes`; base offset and leader epoch are still the producer's.
+    pub header: BatchHeader,
+    /// The batch: the producer's bytes, or what they were rewritten to.
+    pub bytes: Bytes,
+    /// The time of the append, where the topic's timestamps are the broker's.
+    pub append_time: Option<Timestamp>,
+    /// The offset delta that goes with the largest timestamp into the time index: the last one, as
+    /// Kafka's index knows batches, not records (`LogSegment.append`).
+    pub max_timestamp_offset_delta: i32,
+    /// Whether `bytes` are other than the producer's.
+    pub rewritten: bool,
+}
+
+/// The kind of refusal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reason {
+    /// Bytes, lengths or checksum are damaged; clients send the batch again.
+    Corrupt,
+    /// The batch or its records break a rule.
+    InvalidRecord,
+    /// The codec needs a newer Produce version.
+    UnsupportedCompression,
+    /// A timestamp lies outside of the window.
+    InvalidTimestamp,
+    /// Larger than `max.message.bytes`.
+    MessageTooLarge,
+    /// Larger than `segment.bytes`.
+    RecordListTooLarge,
+    /// A codec nobody knows, or records that do not decompress: Kafka has no code for these.
+    Unreadable,
+}
+
+impl From<Reason> for ErrorCode {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Corrupt => Self::CorruptMessage,
+            Reason::InvalidRecord => Self::InvalidRecord,
+            Reason::UnsupportedCompression => Self::UnsupportedCompressionType,
+            Reason::InvalidTimestamp => Self::InvalidTimestamp,
+            Reason::MessageTooLarge => Self::MessageTooLarge,
+            Reason::RecordListTooLarge => Self::RecordListTooLarge,
+            Reason::Unreadable => Self::UnknownServerError,
+        }
+    }
+}
+
+/// A record that was refused (KIP-467).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RefusedRecord {
+    /// Its place in the batch, from 0 on.
+    pub batch_index: i32,
+    /// Why.
+    pub message: Option<String>,
+}
+
+/// A batch that may not be appended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refused {
+    /// Why.
+    pub reason: Reason,
+    /// The sentence for the client; as in Kafka only when records are named, or when the bytes do
+    /// not even begin like a batch.
+    pub message: Option<String>,
+    /// The records that are at fault, if it is single ones.
+    pub record_errors: Vec<RefusedRecord>,
+    /// Whether the answer tells the log's start: Kafka does for what it finds while appending.
+    pub names_log_start: bool,
+}
+
+impl Refused {
+    /// A refusal of the request's bytes, or of the batch as a whole.
+    fn early(reason: Reason) -> Self {
+        Self { reason, message: None, record_errors: Vec::new(), names_log_start: false }
+    }
+
+    /// A refusal from within the append.
+    fn late(reason: Reason) -> Self {
+        Self { names_log_start: true, ..Self::early(reason) }
+    }
+}
+
+impl From<DecompressError> for Refused {
+    fn from(error: DecompressError) -> Self {
+        match error {
+            DecompressError::UnknownCodec(_) | DecompressError::Damaged => {
+                Self::late(Reason::Unreadable)
+            }
+            DecompressError::TooLarge { .. } => Self::early(Reason::MessageTooLarge),
+        }
+    }
+}
+
+/// Whether the records claim to be part of a transaction, as far as their header can be read.
+pub fn claims_transaction(records: &[u8]) -> bool {
+    BatchHeader::parse(records).is_ok_and(|header| header.is_transactional())
+}
+
+/// Checks the records of one partition of a Produce request; see the module's header.
+///
+/// Null records are the same as none. Bytes behind the batch that are no whole batch are dropped,
+/// as Kafka does.
+pub fn producer_batches(
+    records: &Bytes,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<Validated, Refused> {
+    let size_bytes = only_batch(records, rules.produce_version)?;
+    let bytes = records.slice(..size_bytes);
+    let batch = check_envelope(&bytes, rules)?;
+    let source = batch.header.codec().map_err(|_| Refused::late(Reason::Unreadable))?;
+    check_header(&batch.header)?;
+
+    let target = rules.compression.unwrap_or_else(|| source.into());
+    let (header, bytes, rewritten) = match decide(&batch, source, target.codec, rules, now)? {
+        Fate::Rebuild { payload } => {
+            let (header, bytes) = rebuild(&batch.header, &payload, target, rules, now)?;
+            if bytes.len() > rules.batch_bytes_max as usize {
+                return Err(Refused::early(Reason::MessageTooLarge));
+            }
+            (header, bytes, true)
+        }
+        Fate::Keep { max_timestamp } => {
+            let max_timestamp = match rules.timestamp_type {
+                TimestampType::Create => max_timestamp,
+                TimestampType::LogAppend => now.to_wire(),
+            };
+            let known = (batch.header.timestamp_type(), batch.header.max_timestamp);
+            if known == (rules.timestamp_type, max_timestamp) {
+                (batch.header, bytes, false)
+            } else {
+                let (header, bytes) = with_timestamps(&batch, rules.timestamp_type, max_timestamp);
+                (header, bytes, true)
+            }
+        }
+    };
+    if bytes.len() > rules.segment_bytes_max as usize {
+        return Err(Refused::early(Reason::RecordListTooLarge));
+    }
+    Ok(Validated {
+        header,
+        bytes,
+        append_time: (rules.timestamp_type == TimestampType::LogAppend).then_some(now),
+        max_timestamp_offset_delta: header.last_offset_delta,
+        rewritten,
+    })
+}
+
+/// The size of the one batch that `records` begins with.
+fn only_batch(records: &[u8], produce_version: i16) -> Result<usize, Refused> {
+    let size_bytes = match next_batch(records) {
+        Ok(Some(size_bytes)) => size_bytes,
+        Ok(None) => return Err(Refused::early(Reason::InvalidRecord)),
+        Err(error) => {
+            let message = Some(error.to_string());
+            return Err(Refused { message, ..Refused::early(Reason::Corrupt) });
+        }
+    };
+    if size_bytes > i32::MAX as usize {
+        // More than a Java buffer holds: Apache Kafka fails on it.
+        return Err(Refused::early(Reason::Unreadable));
+    }
+    if size_bytes > records.len() {
+        return Err(Refused::early(Reason::InvalidRecord));
+    }
+    // The smallest batch reaches behind magic and attributes: `BATCH_LENGTH_MIN`.
+    let (magic, attributes) = (records[16], records[22]);
+    if magic as i8 != MAGIC {
+        return Err(Refused::early(Reason::InvalidRecord));
+    }
+    if produce_version < ZSTD_VERSION_MIN && attributes & 0x07 == Codec::Zstd as u8 {
+        return Err(Refused::early(Reason::UnsupportedCompression));
+    }
+    let behind = &records[size_bytes..];
+    match next_batch(behind) {
+        Ok(Some(size_bytes)) if size_bytes <= behind.len() => {
+            Err(Refused::early(Reason::InvalidRecord))
+        }
+        Ok(_) => Ok(size_bytes),
+        Err(_) => Err(Refused::early(Reason::Corrupt)),
+    }
+}
+
+/// The size of the batch that begins `bytes`, whole or not; `None` when not even that is there.
+fn next_batch(bytes: &[u8]) -> Result<Option<usize>, BatchError> {
+    match whole_batch_bytes(bytes) {
+        Ok(size_bytes) => Ok(Some(size_bytes)),
+        Err(BatchError::Truncated) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn check_envelope<'a>(bytes: &'a [u8], rules: &Rules) -> Result<BatchView<'a>, Refused> {
+    if bytes.first_chunk::<8>() != Some(&[0; 8]) {
+        return Err(Refused::late(Reason::InvalidRecord));
+    }
+    if bytes.len() > rules.batch_bytes_max as usize {
+        return Err(Refused::early(Reason::MessageTooLarge));
+    }
+    match BatchView::parse(bytes) {
+        Ok(batch) if batch.is_intact() => Ok(batch),
+        Ok(_) | Err(_) => Err(Refused::early(Reason::Corrupt)),
+    }
+}
+
+fn check_header(header: &BatchHeader) -> Result<(), Refused> {
+    let offset_count = i64::from(header.last_offset_delta) + 1;
+    let counts_agree = header.record_count > 0 && offset_count == i64::from(header.record_count);
+    let has_sequence = header.producer().is_none() || header.base_sequence >= 0;
+    if counts_agree && !header.is_control() && has_sequence {
+        Ok(())
+    } else {
+        Err(Refused::late(Reason::InvalidRecord))
+    }
+}
+
+/// What is to be done with a batch whose records are allowed.
+enum Fate<'a> {
+    /// Its records stay as they are; this is their largest timestamp.
+    Keep { max_timestamp: i64 },
+    /// It is written anew from these, its uncompressed records.
+    Rebuild { payload: Cow<'a, [u8]> },
+}
+
+fn decide<'a>(
+    batch: &BatchView<'a>,
+    source: Codec,
+    target: Codec,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<Fate<'a>, Refused> {
+    if source == target && source != Codec::None {
+        return check_in_place(batch, rules, now);
+    }
+    let payload = decompress(batch, DECOMPRESSED_BYTES_MAX)?;
+    let walked = walk(&batch.header, &payload, rules, now)?;
+    Ok(if source == target { walked.keep_or_rebuild(payload) } else { Fate::Rebuild { payload } })
+}
+
+/// Looks into a compressed batch that may stay as it is, if there is reason to.
+fn check_in_place<'a>(
+    batch: &BatchView<'a>,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<Fate<'a>, Refused> {
+    let header = &batch.header;
+    let times_can_be_trusted = header.timestamp_type() == TimestampType::Create
+        && (rules.timestamp_type == TimestampType::LogAppend
+            || rules.timestamp_before_max_ms == i64::MAX
+                && header.max_timestamp >= header.base_timestamp
+                && rules.allow(header.max_timestamp, now));
+    if times_can_be_trusted && !rules.compacted {
+        return Ok(Fate::Keep { max_timestamp: header.max_timestamp });
+    }
+    let payload = decompress(batch, DECOMPRESSED_BYTES_MAX)?;
+    let walked = walk(header, &payload, rules, now)?;
+    Ok(walked.keep_or_rebuild(payload))
+}
+
+/// What a walk over the records found.
+struct Walked {
+    max_timestamp: i64,
+    /// Whether the offset deltas are 0, 1, 2, ...
+    dense: bool,
+}
+
+impl Walked {
+    fn keep_or_rebuild(self, payload: Cow<'_, [u8]>) -> Fate<'_> {
+        if self.dense {
+            Fate::Keep { max_timestamp: self.max_timestamp }
+        } else {
+            Fate::Rebuild { payload }
+        }
+    }
+}
+
+impl Rules {
+    /// Whether a producer's timestamp lies within the window; -1, none, does.
+    fn allow(&self, timestamp: i64, now: Timestamp) -> bool {
+        let age_ms = now.to_wire().wrapping_sub(timestamp);
+        timestamp == -1
+            || age_ms <= self.timestamp_before_max_ms
+                && age_ms.wrapping_neg() <= self.timestamp_after_max_ms
+    }
+}
+
+/// Checks every record of `payload`.
+fn walk(
+    header: &BatchHeader,
+    payload: &[u8],
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<Walked, Refused> {
+    let mut walked = Walked { max_timestamp: -1, dense: true };
+    let mut faults = Faults::default();
+    for (index, record) in Records::new(payload, header.record_count).enumerate() {
+        let record = record.map_err(|_| Refused::late(Reason::InvalidRecord))?;
+        let timestamp = header.timestamp_of(&record);
+        walked.max_timestamp = walked.max_timestamp.max(timestamp);
+        walked.dense &= record.offset_delta as usize == index;
+        if rules.compacted && record.key.is_none() {
+            faults.add(index, Reason::InvalidRecord, || {
+                "A record without a key can not be written to a compacted topic.".to_owned()
+            });
+        } else if rules.timestamp_type == TimestampType::Create && timestamp != -1 {
+            if !rules.allow(timestamp, now) {
+                faults.add(index, Reason::InvalidTimestamp, || {
+                    out_of_window(header.offset_of(&record), timestamp, rules, now)
+                });
+            }
+        } else if header.timestamp_type() == TimestampType::LogAppend {
+            faults.add(index, Reason::InvalidTimestamp, || {
+                "A producer may not set the timestamp type LogAppendTime.".to_owned()
+            });
+        }
+    }
+    match faults.into_refusal() {
+        Some(refused) => Err(refused),
+        None => Ok(walked),
+    }
+}
+
+#[cold]
+fn out_of_window(offset: i64, timestamp: i64, rules: &Rules, now: Timestamp) -> String {
+    let earliest = now.to_wire().saturating_sub(rules.timestamp_before_max_ms);
+    let latest = now.to_wire().saturating_add(rules.timestamp_after_max_ms);
+    format!(
+        "Timestamp {timestamp} of the message with offset {offset} is out of range: it should be \
+         within [{earliest}, {latest}]."
+    )
+}
+
+/// The records of a batch that are at fault.
+#[derive(Default)]
+struct Faults {
+    listed: Vec<RefusedRecord>,
+    count: usize,
+    has_timestamp_fault: bool,
+}
+
+impl Faults {
+    #[cold]
+    fn add(&mut self, index: usize, reason: Reason, message: impl FnOnce() -> String) {
+        self.count += 1;
+        self.has_timestamp_fault |= reason == Reason::InvalidTimestamp;
+        if self.listed.len() < RECORD_ERROR_COUNT_MAX {
+            let batch_index = i32::try_from(index).unwrap_or(i32::MAX);
+            self.listed.push(RefusedRecord { batch_index, message: Some(message()) });
+        }
+    }
+
+    fn into_refusal(self) -> Option<Refused> {
+        if self.count == 0 {
+            return None;
+        }
+        let (reason, message) = if self.has_timestamp_fault {
+            let message = "One or more records were rejected for their invalid timestamps";
+            (Reason::InvalidTimestamp, message.to_owned())
+        } else {
+            let count = self.count;
+            let mut message = format!("The batch was rejected for {count} invalid records: ");
+            for (at, record) in self.listed.iter().take(3).enumerate() {
+                let separator = if at == 0 { "" } else { ", " };
+                let text = record.message.as_deref().unwrap_or_default();
+                message += &format!("{separator}record {}: {text}", record.batch_index);
+            }
+            (Reason::InvalidRecord, message)
+        };
+        Some(Refused {
+            reason,
+            message: Some(message),
+            record_errors: self.listed,
+            names_log_start: true,
+        })
+    }
+}
+
+/// Writes the batch anew: other codec, dense offsets. The records have been walked.
+fn rebuild(
+    header: &BatchHeader,
+    payload: &[u8],
+    target: Compression,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<(BatchHeader, Bytes), Refused> {
+    let mut builder = BatchBuilder::new().compression(target).producer(ProducerStamp {
+        id: header.producer_id,
+        epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+    });
+    if header.is_transactional() {
+        builder = builder.transactional();
+    }
+    if rules.timestamp_type == TimestampType::LogAppend {
+        builder = builder.append_time(now);
+    }
+    for record in Records::new(payload, header.record_count) {
+        let record = record.map_err(|_| Refused::late(Reason::InvalidRecord))?;
+        let timestamp = header.timestamp_of(&record);
+        if timestamp < -1 {
+            return Err(Refused::late(Reason::Unreadable));
+        }
+        builder.append_view(&record, timestamp);
+    }
+    builder.build_with_header().map_err(|_| Refused::late(Reason::Unreadable))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::builder::NewRecord;
+    use crate::protocol::record::HeaderView;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    const RULES: Rules = Rules {
+        produce_version: 12,
+        timestamp_type: TimestampType::Create,
+        timestamp_before_max_ms: i64::MAX,
+        timestamp_after_max_ms: 3_600_000,
+        compression: None,
+        compacted: false,
+        batch_bytes_max: 1_048_588,
+        segment_bytes_max: 1 << 30,
+    };
+
+    const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+
+    /// Three records with keys, a second apart, the last at `NOW`.
+    fn sample(builder: BatchBuilder) -> Bytes {
+        records(builder, &[-2_000, -1_000, 0].map(|ago| NOW.to_wire() + ago))
+    }
+
+    fn records(mut builder: BatchBuilder, timestamps: &[i64]) -> Bytes {
+        let headers = [HeaderView { key: b"h", value: None }];
+        for timestamp in timestamps {
+            let (key, value) = (Some(&b"key"[..]), Some(&[7; 500][..]));
+            builder.append(&NewRecord { timestamp: *timestamp, key, value, headers: &headers });
+        }
+        builder.build().expect("builds")
+    }
+
+    fn keyless(codec: Codec) -> Bytes {
+        let mut builder = BatchBuilder::new().compression(codec);
+        for key in [None, Some(&b"key"[..]), None] {
+            builder.append(&NewRecord { timestamp: 1, key, value: None, headers: &[] });
+        }
+        builder.build().expect("builds")
+    }
+
+    /// The batch with `change` made to its bytes; with the right checksum again.
+    fn changed(batch: &Bytes, change: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+        let mut bytes = batch.to_vec();
+        change(&mut bytes);
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        bytes.into()
+    }
+
+    fn put(batch: &Bytes, at: usize, field: &[u8]) -> Bytes {
+        changed(batch, |bytes| bytes[at..at + field.len()].copy_from_slice(field))
+    }
+
+    fn outcome(bytes: &Bytes, rules: &Rules) -> Result<Validated, Refused> {
+        let validated = producer_batches(bytes, rules, NOW)?;
+        let batch = BatchView::parse(&validated.bytes).expect("a batch");
+        assert_eq!(batch.header, validated.header);
+        assert!(batch.is_intact());
+        Ok(validated)
+    }
+
+    fn timestamps(validated: &Validated) -> Vec<(i32, i64)> {
+        let batch = BatchView::parse(&validated.bytes).expect("a batch");
+        let bytes = decompress(&batch, 1 << 20).expect("decompresses");
+        Records::new(&bytes, batch.header.record_count)
+            .map(|record| record.map(|r| (r.offset_delta, batch.header.timestamp_of(&r))))
+            .collect::<Result<_, _>>()
+            .expect("records")
+    }
+
+    #[test]
+    fn ordinary_batches_pass_as_they_came() {
+        for codec in CODECS {
+            let bytes = sample(BatchBuilder::new().compression(codec));
+            let validated = outcome(&bytes, &RULES).expect("passes");
+            assert!(!validated.rewritten, "{codec:?}");
+            assert_eq!(validated.bytes.as_ptr(), bytes.as_ptr(), "{codec:?}: not copied");
+            assert_eq!(validated.append_time, None);
+            assert_eq!(validated.max_timestamp_offset_delta, 2);
+            assert_eq!(validated.header.max_timestamp, NOW.to_wire(), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_one_batch_are_refused() {
+        use Reason::{Corrupt, InvalidRecord, MessageTooLarge, RecordListTooLarge, Unreadable};
+        let good = sample(BatchBuilder::new());
+        let length = |length: i32| put(&good, 8, &length.to_be_bytes());
+        let twice = Bytes::from([&good[..], &good[..]].concat());
+        let damaged = {
+            let mut bytes = good.to_vec();
+            bytes[100] ^= 1;
+            Bytes::from(bytes)
+        };
+        let short = {
+            let mut bytes = good[..60].to_vec();
+            bytes[8..12].copy_from_slice(&48i32.to_be_bytes());
+            changed(&bytes.into(), |_| ())
+        };
+        let small = |size: usize| Rules { batch_bytes_max: size as u32, ..RULES };
+        let segment = |size: usize| Rules { segment_bytes_max: size as u32, ..RULES };
+        let cases: [(&str, Bytes, Rules, Option<Reason>); 24] = [
+            ("nothing", Bytes::new(), RULES, Some(InvalidRecord)),
+            ("cut off", good.slice(..good.len() - 1), RULES, Some(InvalidRecord)),
+            ("a few bytes", good.slice(..16), RULES, Some(InvalidRecord)),
+            ("two batches", twice.clone(), RULES, Some(InvalidRecord)),
+            ("a cut-off second", twice.slice(..twice.len() - 1), RULES, None),
+            ("magic 0", put(&good, 16, &[0]), RULES, Some(InvalidRecord)),
+            ("magic 1", put(&good, 16, &[1]), RULES, Some(InvalidRecord)),
+            ("magic 3", put(&good, 16, &[3]), RULES, Some(Corrupt)),
+            ("negative magic", put(&good, 16, &[0xff]), RULES, Some(Corrupt)),
+            ("length 0", length(0), RULES, Some(Corrupt)),
+            ("negative length", length(-1), RULES, Some(Corrupt)),
+            ("length too small", length(49), RULES, Some(Corrupt)),
+            ("no room for a header", short, RULES, Some(Corrupt)),
+            ("length too large", length(1 << 20), RULES, Some(InvalidRecord)),
+            ("huge length", length(i32::MAX - 12), RULES, Some(InvalidRecord)),
+            ("length above Java's", length(i32::MAX), RULES, Some(Unreadable)),
+            ("a flipped bit", damaged.clone(), RULES, Some(Corrupt)),
+            ("base offset 1", put(&good, 7, &[1]), RULES, Some(InvalidRecord)),
+            ("as large as it may be", good.clone(), small(good.len()), None),
+            ("larger", good.clone(), small(good.len() - 1), Some(MessageTooLarge)),
+            ("larger and damaged", damaged, small(good.len() - 1), Some(MessageTooLarge)),
+            ("fits the segment", good.clone(), segment(good.len()), None),
+            ("too large for it", good.clone(), segment(good.len() - 1), Some(RecordListTooLarge)),
+            ("codec 5", put(&good, 22, &[5]), RULES, Some(Unreadable)),
+        ];
+        for (name, bytes, rules, expected) in cases {
+            let refused = outcome(&bytes, &rules).err();
+            assert_eq!(refused.as_ref().map(|refused| refused.reason), expected, "{name}");
+            assert!(refused.is_none_or(|refused| refused.record_errors.is_empty()), "{name}");
+        }
+    }
+
+    #[test]
+    fn headers_that_contradict_themselves_are_refused() {
+        let good = sample(BatchBuilder::new());
+        let producer = ProducerStamp { id: 1, epoch: 0, base_sequence: -1 };
+        let cases: [(&str, Bytes, bool); 11] = [
+            ("good", good.clone(), true),
+            ("last delta too small", put(&good, 23, &1i32.to_be_bytes()), false),
+            ("last delta too large", put(&good, 23, &3i32.to_be_bytes()), false),
+            ("negative last delta", put(&good, 23, &(-1i32).to_be_bytes()), false),
+            ("count 0", put(&good, 57, &0i32.to_be_bytes()), false),
+            (
+                "count and delta of one less",
+                { put(&put(&good, 57, &2i32.to_be_bytes()), 23, &1i32.to_be_bytes()) },
+                false,
+            ),
+            (
+                "count and delta of one more",
+                { put(&put(&good, 57, &4i32.to_be_bytes()), 23, &3i32.to_be_bytes()) },
+                false,
+            ),
+            (
+                "huge count",
+                {
+                    put(&put(&good, 57, &i32::MAX.to_be_bytes()), 23, &(i32::MAX - 1).to_be_bytes())
+                },
+                false,
+            ),
+            ("control", sample(BatchBuilder::new().control()), false),
+            ("producer without sequence", sample(BatchBuilder::new().producer(producer)), false),
+            (
+                "producer and sequence",
+                {
+                    let producer = ProducerStamp { base_sequence: 0, ..producer };
+                    sample(BatchBuilder::new().producer(producer))
+                },
+                true,
+            ),
+        ];
+        for (name, bytes, passes) in cases {
+            let reason = outcome(&bytes, &RULES).err().map(|refused| refused.reason);
+            assert_eq!(reason, (!passes).then_some(Reason::InvalidRecord), "{name}");
+        }
+    }
+
+    #[test]
+    fn zstd_needs_produce_7() {
+        let bytes = sample(BatchBuilder::new().compression(Codec::Zstd));
+        let old = Rules { produce_version: 6, ..RULES };
+        let refused = outcome(&bytes, &old).expect_err("too old");
+        assert_eq!(refused.reason, Reason::UnsupportedCompression);
+        assert!(outcome(&bytes, &Rules { produce_version: 7, ..RULES }).is_ok());
+        let gzip = sample(BatchBuilder::new().compression(Codec::Gzip));
+        assert!(outcome(&gzip, &old).is_ok());
+    }
+
+    #[test]
+    fn timestamps_outside_of_the_window_are_named() {
+        let late = NOW.to_wire() + RULES.timestamp_after_max_ms;
+        let past = Rules { timestamp_before_max_ms: 5_000, ..RULES };
+        let early = NOW.to_wire() - past.timestamp_before_max_ms;
+        let cases: [(&str, [i64; 3], Rules, &[i32]); 6] = [
+            ("at the limit", [late, 0, -1], RULES, &[]),
+            ("one too late", [late, late + 1, -1], RULES, &[1]),
+            ("two too late", [late + 1, 3, i64::MAX], RULES, &[0, 2]),
+            ("at the past limit", [early, early + 1, -1], past, &[]),
+            ("too early", [early, early - 1, early - 2], past, &[1, 2]),
+            ("both ways", [late + 1, early - 1, 5], past, &[0, 1, 2]),
+        ];
+        for (name, times, rules, expected) in cases {
+            for codec in CODECS {
+                let bytes = records(BatchBuilder::new().compression(codec), &times);
+                let refused = outcome(&bytes, &rules).err();
+                let indexes: Vec<i32> = refused
+                    .iter()
+                    .flat_map(|refused| &refused.record_errors)
+                    .map(|record| record.batch_index)
+                    .collect();
+                assert_eq!(indexes, expected, "{name}, {codec:?}");
+                if let Some(refused) = refused {
+                    assert_eq!(refused.reason, Reason::InvalidTimestamp);
+                    assert!(refused.message.is_some() && refused.names_log_start);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn compacted_topics_want_keys() {
+        let rules = Rules { compacted: true, ..RULES };
+        for codec in CODECS {
+            assert!(outcome(&keyless(codec), &RULES).is_ok(), "{codec:?}");
+            let refused = outcome(&keyless(codec), &rules).expect_err("lacks keys");
+            assert_eq!(refused.reason, Reason::InvalidRecord, "{codec:?}");
+            let indexes = refused.record_errors.iter().map(|record| record.batch_index);
+            assert_eq!(indexes.collect::<Vec<_>>(), [0, 2], "{codec:?}");
+            let keyed = sample(BatchBuilder::new().compression(codec));
+            assert!(!outcome(&keyed, &rules).expect("has keys").rewritten, "{codec:?}");
+        }
+        let many = {
+            let mut builder = BatchBuilder::new();
+            (0..2_000).for_each(|_| builder.append(&NewRecord::default()));
+            builder.build().expect("builds")
+        };
+        let refused = outcome(&many, &rules).expect_err("lacks keys");
+        assert_eq!(refused.record_errors.len(), RECORD_ERROR_COUNT_MAX);
+    }
+
+    #[test]
+    fn the_largest_timestamp_is_that_of_the_records() {
+        let good = sample(BatchBuilder::new());
+        for claimed in [0, -1, i64::MAX, NOW.to_wire() - 1] {
+            let lying = put(&good, 35, &claimed.to_be_bytes());
+            let validated = outcome(&lying, &RULES).expect("is mended");
+            assert!(validated.rewritten);
+            assert_eq!(validated.bytes, good, "{claimed}");
+        }
+        // Of compressed batches the header is believed, unless it can not be right.
+        for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            let good = sample(BatchBuilder::new().compression(codec));
+            let claims = [(-1, true), (NOW.to_wire() - 500, false), (i64::MAX, true)];
+            for (claimed, mended) in claims {
+                let lying = put(&good, 35, &claimed.to_be_bytes());
+                let validated = outcome(&lying, &RULES).expect("passes");
+                assert_eq!(validated.rewritten, mended, "{codec:?} {claimed}");
+                let expected = if mended { NOW.to_wire() } else { claimed };
+                assert_eq!(validated.header.max_timestamp, expected, "{codec:?} {claimed}");
+            }
+        }
+    }
+
+    #[test]
+    fn topics_with_append_time_get_the_brokers_time() {
+        let rules = Rules { timestamp_type: TimestampType::LogAppend, ..RULES };
+        for codec in CODECS {
+            // Times that would be refused otherwise do not matter.
+            let bytes = records(BatchBuilder::new().compression(codec), &[5, i64::MAX, -1]);
+            let validated = outcome(&bytes, &rules).expect("passes");
+            assert_eq!(validated.append_time, Some(NOW));
+            assert_eq!(validated.header.base_timestamp, 5, "{codec:?}");
+            assert_eq!(validated.header.timestamp_type(), TimestampType::LogAppend);
+            assert_eq!(timestamps(&validated), [0, 1, 2].map(|at| (at, NOW.to_wire())));
+            assert_eq!(validated.bytes[61..], bytes[61..], "{codec:?}: records are untouched");
+
+            let claiming = BatchBuilder::new().compression(codec).append_time(NOW);
+            let refused = outcome(&sample(claiming), &rules).expect_err("not a producer's to set");
+            assert_eq!(refused.reason, Reason::InvalidTimestamp, "{codec:?}");
+            assert_eq!(refused.record_errors.len(), 3);
+        }
+    }
+
+    #[test]
+    fn a_producers_append_time_bit_is_reset_if_there_is_a_time() {
+        for codec in CODECS {
+            let time = Timestamp::from_millis(NOW.to_wire() - 9);
+            let bytes = sample(BatchBuilder::new().compression(codec).append_time(time));
+            let validated = outcome(&bytes, &RULES).expect("passes");
+            assert_eq!(validated.header.timestamp_type(), TimestampType::Create, "{codec:?}");
+            assert_eq!(validated.header.max_timestamp, time.to_wire(), "{codec:?}");
+            let bytes = put(&bytes, 35, &(-1i64).to_be_bytes());
+            let refused = outcome(&bytes, &RULES).expect_err("has no time");
+            assert_eq!(refused.reason, Reason::InvalidTimestamp, "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn topics_with_a_codec_get_their_batches_recompressed() {
+        let producer = ProducerStamp { id: 9, epoch: 2, base_sequence: 5 };
+        for source in CODECS {
+            let builder = BatchBuilder::new().compression(source).producer(producer);
+            let bytes = sample(builder.clone().transactional());
+            for target in CODECS {
+                let rules = Rules { compression: Some(target.into()), ..RULES };
+                let validated = outcome(&bytes, &rules).expect("passes");
+                assert_eq!(validated.rewritten, source != target, "{source:?} {target:?}");
+                assert_eq!(validated.header.codec(), Ok(target));
+                assert_eq!(validated.header.producer_id, 9);
+                assert_eq!(validated.header.last_sequence(), 7);
+                assert!(validated.header.is_transactional());
+                let expected = [-2_000, -1_000, 0].map(|ago| NOW.to_wire() + ago);
+                let times = timestamps(&validated).into_iter().map(|(_, time)| time);
+                assert_eq!(times.collect::<Vec<_>>(), expected, "{source:?} {target:?}");
+            }
+        }
+        // The limit holds for what is stored, too.
+        let bytes = sample(BatchBuilder::new().compression(Codec::Gzip));
+        let rules = Rules {
+            compression: Some(Codec::None.into()),
+            batch_bytes_max: bytes.len() as u32,
+            ..RULES
+        };
+        let refused = outcome(&bytes, &rules).expect_err("grows");
+        assert_eq!(refused.reason, Reason::MessageTooLarge);
+    }
+
+    #[test]
+    fn offset_deltas_with_gaps_are_renumbered() {
+        for codec in [Codec::None, Codec::Gzip] {
+            let mut builder = BatchBuilder::new().compression(codec);
+            for delta in [2, 5, 9] {
+                builder.append_at(delta, &NewRecord { timestamp: 4, ..NewRecord::default() });
+            }
+            let bytes = put(&builder.build().expect("builds"), 23, &2i32.to_be_bytes());
+            // Compressed records are looked at where keys or times have to be.
+            let rules = Rules { timestamp_before_max_ms: i64::MAX - 1, ..RULES };
+            let validated = outcome(&bytes, &rules).expect("passes");
+            assert_eq!(timestamps(&validated), [(0, 4), (1, 4), (2, 4)], "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_validation_panic() {
+        let mut state = 88_172_645_463_325_252u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let rules = [
+            RULES,
+            Rules { compacted: true, timestamp_before_max_ms: 0, ..RULES },
+            Rules { compression: Some(Codec::Lz4.into()), ..RULES },
+            Rules { timestamp_type: TimestampType::LogAppend, ..RULES },
+        ];
+        for codec in CODECS {
+            let good = sample(BatchBuilder::new().compression(codec));
+            for _ in 0..2_000 {
+                let mut bytes = good.to_vec();
+                for _ in 0..1 + random() % 4 {
+                    let at = random() as usize % bytes.len();
+                    bytes[at] = random() as u8;
+                }
+                let bytes = changed(&bytes.into(), |_| ());
+                for rules in &rules {
+                    let _ = producer_batches(&bytes, rules, NOW);
+                }
+                claims_transaction(&bytes);
+            }
+        }
+    }
+}

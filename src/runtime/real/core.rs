@@ -1,0 +1,296 @@
+//! One core's handle: clocks, randomness, tasks, the work budget, counters.
+//!
+//! Invariant: nothing here is used outside the executor's thread; [`Core`] is not `Send`.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use futures_lite::FutureExt;
+use tracing::error;
+
+use crate::base::{Instant, ShardId, Timestamp};
+use crate::runtime::local::{Notice, oneshot};
+
+use super::disk::{AppendPath, Disk};
+use super::start::Options;
+use super::sys;
+
+/// How long a core may work before it looks at its sockets, timers and lanes again.
+const WORK_BUDGET: Duration = Duration::from_micros(500);
+
+/// A sleep so short that it is over at the next pass of the reactor, but not before: the only way
+/// to reach the reactor while tasks stay runnable (5.7 us; glommio's own yields do not get there).
+const FORCED_PASS: Duration = Duration::from_nanos(200);
+
+/// Longest sleep given to the timer wheel, whose arithmetic panics on "for ever".
+const SLEEP_MAX: Duration = Duration::from_secs(3600 * 24 * 365);
+
+/// Buffers kept for gathering small file slices, and the largest one that is kept, in bytes.
+const SCRATCH_COUNT_MAX: usize = 16;
+const SCRATCH_BYTES_MAX: usize = 512 << 10;
+
+/// What one core has done since it started.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Calls that sent something to a socket.
+    pub sends: u64,
+    /// Bytes of files that left by `sendfile(2)`.
+    pub sendfile_bytes: u64,
+    /// Bytes that were copied to a socket, of memory or of files.
+    pub copied_bytes: u64,
+    /// Slices of files whose cold pages were read before they were sent.
+    pub warmed_slices: u64,
+    /// Times the work budget was used up and the reactor was visited.
+    pub passes: u64,
+    /// Writes to files.
+    pub writes: u64,
+    /// Bytes written to files.
+    pub write_bytes: u64,
+    /// Syncs of files.
+    pub syncs: u64,
+    /// Messages given to other cores.
+    pub lane_messages: u64,
+    /// Batches in which they left.
+    pub lane_batches: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+}
+
+/// One core's handle to the operating system; see [`Runtime`](crate::runtime::Runtime).
+#[derive(Clone)]
+pub struct Core(Rc<State>);
+
+struct State {
+    shard: ShardId,
+    shard_count: u16,
+    options: Options,
+    turn_began: Cell<u64>,
+    tasks_polled: Cell<u64>,
+    terminated: Cell<bool>,
+    termination: Notice,
+    counters: Cell<Counters>,
+    append_paths: RefCell<BTreeMap<u64, AppendPath>>,
+    scratch: RefCell<Vec<Vec<u8>>>,
+    closer: Sender<OwnedFd>,
+}
+
+impl Core {
+    /// The handle of core `shard`; made on its executor.
+    pub(super) fn new(
+        shard: ShardId,
+        shard_count: u16,
+        options: Options,
+        closer: Sender<OwnedFd>,
+    ) -> Self {
+        Self(Rc::new(State {
+            shard,
+            shard_count,
+            options,
+            turn_began: Cell::new(sys::monotonic_nanos()),
+            tasks_polled: Cell::new(0),
+            terminated: Cell::new(false),
+            termination: Notice::new(),
+            counters: Cell::default(),
+            append_paths: RefCell::default(),
+            scratch: RefCell::default(),
+            closer,
+        }))
+    }
+
+    /// Which core of the process this is.
+    pub fn shard(&self) -> ShardId {
+        self.0.shard
+    }
+
+    /// How many cores the process has.
+    pub fn shard_count(&self) -> u16 {
+        self.0.shard_count
+    }
+
+    /// The monotonic clock; the same on all cores.
+    pub fn now(&self) -> Instant {
+        Instant::from_nanos(sys::monotonic_nanos())
+    }
+
+    /// The wall clock.
+    pub fn wall_clock(&self) -> Timestamp {
+        Timestamp::from_millis(sys::wall_clock_millis())
+    }
+
+    /// 64 random bits of the operating system.
+    pub fn random(&self) -> u64 {
+        sys::random()
+    }
+
+    /// What this core has done so far.
+    pub fn counters(&self) -> Counters {
+        self.0.counters.get()
+    }
+
+    pub(super) fn count(&self, change: impl FnOnce(&mut Counters)) {
+        let mut counters = self.0.counters.get();
+        change(&mut counters);
+        self.0.counters.set(counters);
+    }
+
+    /// Runs `future` to its end, detached; a panic in it ends this task only (traps 2 and 5).
+    pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + 'static) {
+        let shard = self.shard();
+        glommio::spawn_local(async move {
+            if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
+                let reason = panic_text(&*panic);
+                error!(shard = %shard, task = name, reason, "a task panicked and was ended");
+            }
+        })
+        .detach();
+    }
+
+    /// Runs `future` to its end even when the caller gives up waiting; `None` when it panicked.
+    ///
+    /// What the kernel or another thread is busy with must not be dropped half way: its result
+    /// (an open file, say) would be lost without being closed.
+    pub(super) async fn complete<T: 'static>(
+        &self,
+        future: impl Future<Output = T> + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot();
+        self.spawn("completion", async move { reply.send(future.await) });
+        answer.await
+    }
+
+    /// Runs `work` on this core's pool of threads that may wait for the disk.
+    ///
+    /// A panic in it becomes an error: it would kill the pool (trap 4).
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let call = glommio::executor().spawn_blocking(move || catch_unwind(AssertUnwindSafe(work)));
+        match self.complete(call).await {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => Err(io::Error::other(format!(
+                "a call on the blocking pool panicked: {}",
+                panic_text(&*panic)
+            ))),
+            None => Err(io::Error::other("the blocking pool is gone")),
+        }
+    }
+
+    /// Waits for `duration`.
+    pub async fn sleep(&self, duration: Duration) {
+        glommio::timer::sleep(duration.min(SLEEP_MAX)).await;
+    }
+
+    /// Visits the reactor when this turn has used up the work budget; else returns at once.
+    ///
+    /// The executor counts its visits to the run queue, one between two passes of the reactor; the
+    /// clock of a turn starts at the first call of `pass` in it (trap 10).
+    pub async fn pass(&self) {
+        if self.note_turn() {
+            self.0.turn_began.set(sys::monotonic_nanos());
+            return;
+        }
+        let worked = sys::monotonic_nanos().saturating_sub(self.0.turn_began.get());
+        if u128::from(worked) < WORK_BUDGET.as_nanos() {
+            return;
+        }
+        self.count(|counters| counters.passes += 1);
+        glommio::timer::sleep(FORCED_PASS).await;
+    }
+
+    /// Whether the executor began a new turn since this was last asked. The executor hands its
+    /// statistics out once, so they are added up here.
+    fn note_turn(&self) -> bool {
+        let stats = glommio::executor().executor_stats();
+        self.0.tasks_polled.set(self.0.tasks_polled.get() + stats.tasks_executed());
+        let began = stats.scheduler_runs() > 0;
+        if began {
+            self.0.turn_began.set(sys::monotonic_nanos());
+        }
+        began
+    }
+
+    /// How many times tasks were polled on this core; an idle core's number stands still.
+    pub(super) fn tasks_polled(&self) -> u64 {
+        self.note_turn();
+        self.0.tasks_polled.get()
+    }
+
+    /// Resolves when the process was asked to end.
+    pub async fn terminated(&self) {
+        while !self.0.terminated.get() {
+            self.0.termination.notified().await;
+        }
+    }
+
+    /// Resolves [`terminated`](Self::terminated), now and ever after.
+    pub(super) fn terminate(&self) {
+        if !self.0.terminated.replace(true) {
+            self.0.termination.notify();
+        }
+    }
+
+    /// Has the process end as a signal would: `terminated` resolves on every core.
+    pub fn end_process(&self) {
+        sys::signal_end();
+    }
+
+    /// The file systems of this machine.
+    pub fn disk(&self) -> Disk {
+        Disk::new(self.clone())
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    pub(super) fn append_paths(&self) -> &RefCell<BTreeMap<u64, AppendPath>> {
+        &self.0.append_paths
+    }
+
+    /// Where files go whose last close may take long.
+    pub(super) fn closer(&self) -> Sender<OwnedFd> {
+        self.0.closer.clone()
+    }
+
+    /// An empty buffer, often one that was used before.
+    pub(super) fn take_scratch(&self) -> Vec<u8> {
+        self.0.scratch.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer back for re-use.
+    pub(super) fn give_scratch(&self, mut buffer: Vec<u8>) {
+        let mut kept = self.0.scratch.borrow_mut();
+        if kept.len() < SCRATCH_COUNT_MAX && (1..=SCRATCH_BYTES_MAX).contains(&buffer.capacity()) {
+            buffer.clear();
+            kept.push(buffer);
+        }
+    }
+}
+
+/// glommio's errors as the operating system's.
+pub(super) fn io_error(error: glommio::GlommioError<()>) -> io::Error {
+    use glommio::GlommioError;
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only two variants carry a system error")]
+    match error {
+        GlommioError::IoError(source) | GlommioError::EnhancedIoError { source, .. } => source,
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+/// The message of a panic.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

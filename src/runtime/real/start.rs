@@ -1,0 +1,368 @@
+//! Starting the cores, and what happens when one dies.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
+use tracing::{error, warn};
+
+use crate::base::ShardId;
+use crate::runtime::Runtime;
+
+use super::core::{Core, panic_text};
+use super::disk::AppendPath;
+use super::lanes::{Ends, Lanes, make_ends};
+use super::sys::{self, EndSignals, Resource};
+use super::watchdog::{self, Pulse, Wakers};
+
+/// Memory registered with each ring, in bytes: the least glommio takes. It serves direct reads,
+/// which are not used, and is pinned three times over.
+const IO_MEMORY_BYTES: usize = 64 << 10;
+
+/// Entries of each ring.
+const RING_DEPTH: usize = 256;
+
+/// glommio's preempt timer. Never below 100 ms: shorter ones make trap 1 likely. The work
+/// budget of `Core::pass` does its work.
+const PREEMPT_TIMER: Duration = Duration::from_millis(100);
+
+/// Threads of each core for calls that may wait for the disk; not pinned.
+const BLOCKING_THREADS: usize = 4;
+
+/// How often an executor's creation is tried when the kernel is short of lockable memory: it frees
+/// the rings of a process that just ended a little later.
+const START_TRIES: u32 = 8;
+
+/// The first wait between two tries; each is twice the one before.
+const START_BACK_OFF: Duration = Duration::from_millis(20);
+
+/// Exit status of a process one of whose cores died: `EX_SOFTWARE` of sysexits.
+const CORE_DIED: i32 = 70;
+
+/// How the cores are started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The CPUs to use, one core of the process on each; those the process may run on when empty.
+    pub cores: Vec<usize>,
+    /// How many cores to run, where `cores` names none: as many as there are CPUs when `None`.
+    /// More than there are CPUs share them.
+    pub core_count: Option<usize>,
+    /// Most messages that wait to leave one core for another.
+    pub lane_capacity: usize,
+    /// How files are appended to; probed on each file system when `None`.
+    pub append_path: Option<AppendPath>,
+    /// Size of the sockets' send buffers in bytes; the system's choice when `None`.
+    pub send_buffer_bytes: Option<u32>,
+    /// Size of the sockets' receive buffers in bytes; the system's choice when `None`.
+    pub receive_buffer_bytes: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cores: Vec::new(),
+            core_count: None,
+            lane_capacity: 4096,
+            append_path: None,
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
+        }
+    }
+}
+
+/// Why no core was started.
+#[derive(Debug)]
+pub enum StartError {
+    /// The kernel does not let this process use io_uring.
+    NoIoUring(io::Error),
+    /// A CPU can not be used.
+    Cpu {
+        /// Its number.
+        cpu: usize,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The rings do not fit below the limit of locked memory.
+    LockedMemory {
+        /// The limit, in bytes.
+        limit_bytes: u64,
+        /// What so many cores need, in bytes.
+        needed_bytes: u64,
+    },
+    /// Anything else.
+    Other(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoIoUring(error) => match error.raw_os_error() {
+                Some(libc::ENOSYS) => f.write_str(
+                    "this kernel has no io_uring; Linux 5.8 or newer is needed, with io_uring \
+                     compiled in",
+                ),
+                Some(libc::EPERM | libc::EACCES) => f.write_str(
+                    "io_uring is forbidden here: look at the sysctl kernel.io_uring_disabled \
+                     (0 allows it) and, in a container, at its seccomp profile",
+                ),
+                _ => write!(f, "io_uring can not be used: {error}"),
+            },
+            Self::Cpu { cpu, error } => write!(
+                f,
+                "CPU {cpu} can not be used ({error}): it does not exist or this process may not \
+                 run on it"
+            ),
+            Self::LockedMemory { limit_bytes, needed_bytes } => write!(
+                f,
+                "io_uring needs {needed_bytes} bytes of locked memory, the limit is {limit_bytes} \
+                 for all processes of this user: raise it (ulimit -l, LimitMEMLOCK=) or use fewer \
+                 cores"
+            ),
+            Self::Other(error) => write!(f, "the cores could not be started: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Bytes of locked memory that so many cores need: measured 241 KiB a core at a ring depth of
+/// 128 and 86 - 49 KiB more at 256, and glommio refuses to start below 512 KiB.
+pub(super) fn locked_memory_needed(core_count: usize) -> u64 {
+    (core_count as u64 * (320 << 10)).max(512 << 10)
+}
+
+/// Runs `main` on every core, each on a thread pinned to its CPU, until all have returned.
+///
+/// SIGTERM and SIGINT resolve [`Runtime::terminated`]; for that, call it before other threads are
+/// started. A second SIGINT ends the process. A core that dies of a panic ends the process with
+/// status 70: what it owned can not be served by the others. One call a process: the executors'
+/// event descriptors stay open until its end (trap 8).
+pub fn run<T, M, F>(options: Options, main: M) -> Result<(), StartError>
+where
+    T: Send + 'static,
+    M: Fn(Runtime, Lanes<T>) -> F + Send + Clone + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let options = with_cores(options)?;
+    let process = Process::start(options.cores.len())?;
+    let (ended, endings) = channel();
+    let mut gates = Vec::new();
+    for (index, ends) in make_ends::<T>(options.cores.len()).into_iter().enumerate() {
+        let (ready, readiness) = channel();
+        let (gate, opened) = channel();
+        let seed = Seed { index, options: options.clone(), parts: process.parts(), ready, opened };
+        let main = main.clone();
+        let ended = ended.clone();
+        thread::Builder::new()
+            .name(format!("core-{index}"))
+            .spawn(move || {
+                let result = catch_unwind(AssertUnwindSafe(|| seed.grow(ends, main)));
+                let _ = ended.send((index, result.map_err(|panic| panic_text(&*panic).to_owned())));
+            })
+            .map_err(StartError::Other)?;
+        // One by one: several at once would run out of lockable memory that each alone finds.
+        readiness.recv().unwrap_or_else(|_| Err(died_at_start()))?;
+        gates.push(gate);
+    }
+    drop(ended);
+    for gate in gates {
+        // A core that has died already is seen just below.
+        let _ = gate.send(());
+    }
+    while let Ok((index, result)) = endings.recv() {
+        if let Err(reason) = result {
+            error!(core = index, reason, "a core died, the process ends");
+            std::process::exit(CORE_DIED);
+        }
+    }
+    Ok(())
+}
+
+fn died_at_start() -> StartError {
+    StartError::Other(io::Error::other("a core's thread died while it started"))
+}
+
+/// Runs one future on one unpinned core on this thread, and returns its output. For clients.
+///
+/// SIGTERM and SIGINT resolve [`Runtime::terminated`]; a second SIGINT ends the process.
+pub fn run_single<M, F>(main: M) -> Result<F::Output, StartError>
+where
+    M: FnOnce(Runtime) -> F,
+    F: Future,
+{
+    let process = Process::start(1)?;
+    let executor = make_executor(1)?;
+    let parts = process.parts();
+    Ok(executor.run(async move {
+        let core = parts.core(0, 1, Options::default());
+        main(Runtime::Real(core)).await
+    }))
+}
+
+fn with_cores(mut options: Options) -> Result<Options, StartError> {
+    if options.cores.is_empty() {
+        let cpus = sys::allowed_cpus().map_err(StartError::Other)?;
+        let count = options.core_count.unwrap_or(cpus.len());
+        options.cores = cpus.iter().copied().cycle().take(count).collect();
+    }
+    if options.cores.is_empty() || options.cores.len() > usize::from(u16::MAX) {
+        return Err(StartError::Other(io::ErrorKind::InvalidInput.into()));
+    }
+    Ok(options)
+}
+
+/// What the cores of a process share: the watchdog and the thread that closes files.
+struct Process {
+    pulse: Arc<Pulse>,
+    wakers: Wakers,
+    closer: Sender<OwnedFd>,
+    signals: EndSignals,
+}
+
+impl Process {
+    fn start(core_count: usize) -> Result<Self, StartError> {
+        // glommio would print a joke and exit (trap 12).
+        sys::try_io_uring().map_err(StartError::NoIoUring)?;
+        for resource in [Resource::LockedMemory, Resource::OpenFiles] {
+            if let Err(error) = sys::raise_limit(resource) {
+                warn!(?resource, error = %error, "a limit could not be raised");
+            }
+        }
+        sys::ignore_broken_pipes();
+        let signals = EndSignals::block().map_err(StartError::Other)?;
+        let pulse = Pulse::new(core_count);
+        let (wakers, waker_inbox) = channel();
+        watchdog::start(pulse.clone(), waker_inbox, signals.for_waiting())
+            .map_err(StartError::Other)?;
+        let (closer, files) = channel();
+        thread::Builder::new()
+            .name("closer".into())
+            .stack_size(128 << 10)
+            .spawn(move || close_all(&files))
+            .map_err(StartError::Other)?;
+        Ok(Self { pulse, wakers, closer, signals })
+    }
+
+    fn parts(&self) -> Parts {
+        Parts {
+            pulse: self.pulse.clone(),
+            wakers: self.wakers.clone(),
+            closer: self.closer.clone(),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.pulse.end();
+        self.signals.unblock();
+    }
+}
+
+/// Closes files whose last close frees their bytes: for a removed segment of 1 GiB that takes tens
+/// of milliseconds, which no core has.
+fn close_all(files: &Receiver<OwnedFd>) {
+    while let Ok(file) = files.recv() {
+        drop(file);
+    }
+}
+
+/// What a core is given of its process.
+struct Parts {
+    pulse: Arc<Pulse>,
+    wakers: Wakers,
+    closer: Sender<OwnedFd>,
+}
+
+impl Parts {
+    /// The core's handle, its heart beating; made on its executor.
+    fn core(self, index: usize, core_count: usize, options: Options) -> Core {
+        let shard = ShardId(index as u16);
+        let core = Core::new(shard, core_count as u16, options, self.closer);
+        watchdog::start_heart_beat(&core, self.pulse, self.wakers);
+        core
+    }
+}
+
+/// What a core's thread is started with.
+struct Seed {
+    index: usize,
+    options: Options,
+    parts: Parts,
+    ready: Sender<Result<(), StartError>>,
+    opened: Receiver<()>,
+}
+
+impl Seed {
+    /// Makes the executor, tells so, waits until all cores have theirs, and runs `main`.
+    fn grow<T, M, F>(self, ends: Ends<T>, main: M)
+    where
+        T: Send + 'static,
+        M: Fn(Runtime, Lanes<T>) -> F,
+        F: Future<Output = ()> + 'static,
+    {
+        let core_count = self.options.cores.len();
+        let cpu = self.options.cores[self.index];
+        let made = make_executor(core_count).and_then(|executor| {
+            // Pinned by hand and only now: the threads of the blocking pool, which the executor
+            // has just started, keep the whole process's CPUs.
+            sys::pin_to_cpu(cpu).map_err(|error| StartError::Cpu { cpu, error })?;
+            Ok(executor)
+        });
+        let executor = match made {
+            Ok(executor) => executor,
+            Err(error) => {
+                let _ = self.ready.send(Err(error));
+                return;
+            }
+        };
+        let _ = self.ready.send(Ok(()));
+        if self.opened.recv().is_err() {
+            // Another core could not be started.
+            return;
+        }
+        let capacity = self.options.lane_capacity;
+        executor.run(async move {
+            let core = self.parts.core(self.index, core_count, self.options);
+            let lanes = Lanes::start(&core, ends, capacity);
+            main(Runtime::Real(core), lanes).await;
+        });
+    }
+}
+
+fn make_executor(core_count: usize) -> Result<LocalExecutor, StartError> {
+    let mut wait = START_BACK_OFF;
+    let mut tries = 1;
+    loop {
+        let made = LocalExecutorBuilder::new(Placement::Unbound)
+            .io_memory(IO_MEMORY_BYTES)
+            .ring_depth(RING_DEPTH)
+            .preempt_timer(PREEMPT_TIMER)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
+            .make();
+        let error = match made {
+            Ok(executor) => return Ok(executor),
+            Err(error) => super::core::io_error(error),
+        };
+        let limit_bytes = sys::limit(Resource::LockedMemory).map_or(0, |limit| limit.soft);
+        let needed_bytes = locked_memory_needed(core_count);
+        let short = error.raw_os_error() == Some(libc::ENOMEM);
+        if short && tries < START_TRIES {
+            #[expect(clippy::disallowed_methods, reason = "no executor runs on this thread yet")]
+            thread::sleep(wait);
+            wait *= 2;
+            tries += 1;
+        } else if short || limit_bytes < needed_bytes {
+            return Err(StartError::LockedMemory { limit_bytes, needed_bytes });
+        } else {
+            return Err(StartError::Other(error));
+        }
+    }
+}

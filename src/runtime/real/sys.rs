@@ -1,0 +1,531 @@
+//! System calls that neither std nor glommio offers, each behind a safe function.
+//!
+//! All `unsafe` that talks to the kernel is here (adopting a file descriptor is in `net` and
+//! `file`). Every call is retried when a signal interrupted it. Waiting calls are marked by
+//! [`Wait`]: `Refused` means the call returns `WouldBlock` rather than wait for the disk.
+
+use std::ffi::CString;
+use std::io::{self, IoSlice};
+use std::mem::{MaybeUninit, size_of};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// Most parts one vectored call takes (the kernel's `UIO_MAXIOV`).
+pub(super) const PARTS_MAX: usize = 1024;
+
+/// Length of the queue of connections the kernel has accepted and we have not.
+const BACKLOG: libc::c_int = 1024;
+
+/// `cachestat(2)`: number 451 on every architecture; the libc crate names it on few.
+const SYS_CACHESTAT: libc::c_long = 451;
+
+/// Whether a call may wait for the disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Wait {
+    /// It may.
+    Allowed,
+    /// It returns `WouldBlock` instead.
+    Refused,
+}
+
+impl Wait {
+    fn flags(self) -> libc::c_int {
+        match self {
+            Self::Allowed => 0,
+            Self::Refused => libc::RWF_NOWAIT,
+        }
+    }
+}
+
+/// Whether more bytes of the same message follow, so that the kernel waits to fill the packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum More {
+    /// They do.
+    Follows,
+    /// This is the end.
+    Ends,
+}
+
+fn checked(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+fn retried(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+    loop {
+        match checked(call()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+fn file_offset(position: u64) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(position).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+fn path_text(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// Nanoseconds of a clock of the kernel.
+fn clock_nanos(clock: libc::clockid_t) -> u64 {
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: the pointer is to a timespec of our own; a zeroed timespec is a valid one, so it may
+    // be read even if the call failed, which it can not for the two clocks used here.
+    let time = unsafe {
+        libc::clock_gettime(clock, time.as_mut_ptr());
+        time.assume_init()
+    };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// The monotonic clock, in nanoseconds since the machine started.
+pub(super) fn monotonic_nanos() -> u64 {
+    clock_nanos(libc::CLOCK_MONOTONIC)
+}
+
+/// The wall clock, in milliseconds since 1970.
+pub(super) fn wall_clock_millis() -> i64 {
+    (clock_nanos(libc::CLOCK_REALTIME) / 1_000_000) as i64
+}
+
+/// 64 random bits of the operating system.
+pub(super) fn random() -> u64 {
+    let mut raw = [0_u8; 8];
+    // SAFETY: the buffer is ours and 8 bytes long.
+    let result = retried(|| unsafe { libc::getrandom(raw.as_mut_ptr().cast(), raw.len(), 0) });
+    // Up to 256 bytes are never cut short; it fails on kernels older than io_uring only.
+    assert_eq!(result.ok(), Some(raw.len()), "the kernel has random bytes");
+    u64::from_ne_bytes(raw)
+}
+
+/// Writes `parts` (at most [`PARTS_MAX`]) at `position`; returns how many bytes were written.
+pub(super) fn write_vectored_at(
+    file: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+    position: u64,
+    wait: Wait,
+) -> io::Result<usize> {
+    let offset = file_offset(position)?;
+    let count = parts.len().min(PARTS_MAX) as libc::c_int;
+    // SAFETY: `IoSlice` has the layout of `iovec`; the bytes are borrowed for the call.
+    retried(|| unsafe {
+        libc::pwritev2(file.as_raw_fd(), parts.as_ptr().cast(), count, offset, wait.flags())
+    })
+}
+
+/// Reads up to `length` bytes at `position` to the end of `buffer`, which must have that much
+/// spare capacity; returns how many came.
+pub(super) fn read_at_to_spare(
+    file: BorrowedFd<'_>,
+    buffer: &mut Vec<u8>,
+    length: usize,
+    position: u64,
+    wait: Wait,
+) -> io::Result<usize> {
+    let offset = file_offset(position)?;
+    let spare = buffer.spare_capacity_mut();
+    let length = length.min(spare.len());
+    let part = libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: length };
+    // SAFETY: the one part is spare capacity of `buffer`, borrowed for the call.
+    let read =
+        retried(|| unsafe { libc::preadv2(file.as_raw_fd(), &part, 1, offset, wait.flags()) })?;
+    // SAFETY: the kernel wrote `read <= length` bytes behind the buffer's old end.
+    unsafe { buffer.set_len(buffer.len() + read) };
+    Ok(read)
+}
+
+/// Sends `parts` without waiting; returns how many bytes the socket took.
+pub(super) fn send_message(
+    socket: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+    more: More,
+) -> io::Result<usize> {
+    let flags = match more {
+        More::Follows => libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE,
+        More::Ends => libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+    };
+    // SAFETY: a zeroed `msghdr` is valid: no address, no control data, no parts.
+    let mut message = unsafe { MaybeUninit::<libc::msghdr>::zeroed().assume_init() };
+    message.msg_iov = parts.as_ptr().cast_mut().cast();
+    message.msg_iovlen = parts.len().min(PARTS_MAX) as _;
+    // SAFETY: `IoSlice` has the layout of `iovec`, the kernel only reads the parts, and they are
+    // borrowed for the call.
+    retried(|| unsafe { libc::sendmsg(socket.as_raw_fd(), &message, flags) })
+}
+
+/// Moves up to `length` bytes of `file` from `position` on into `socket`, which must not block.
+pub(super) fn send_file(
+    socket: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    position: u64,
+    length: usize,
+) -> io::Result<usize> {
+    let mut offset = file_offset(position)?;
+    // SAFETY: both descriptors are borrowed for the call; `offset` is ours.
+    retried(|| unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &mut offset, length) })
+}
+
+#[repr(C)]
+struct CachestatRange {
+    offset: u64,
+    length: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Cachestat {
+    cached: u64,
+    dirty: u64,
+    writeback: u64,
+    evicted: u64,
+    recently_evicted: u64,
+}
+
+/// How many pages of the range are in the page cache (Linux 6.5 and newer; the file must be
+/// writable or ours).
+pub(super) fn cached_pages(file: BorrowedFd<'_>, position: u64, length: u64) -> io::Result<u64> {
+    let range = CachestatRange { offset: position, length };
+    let mut found = Cachestat::default();
+    // SAFETY: the kernel reads one struct and writes the other; both have its layout.
+    retried(|| unsafe {
+        libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), &range, &mut found, 0) as isize
+    })?;
+    Ok(found.cached)
+}
+
+/// Opens an existing file if that needs no disk access; `WouldBlock` when it would.
+///
+/// `openat2` with `RESOLVE_CACHED`, Linux 5.12; older kernels refuse it with other errors.
+pub(super) fn open_cached(path: &Path, flags: libc::c_int) -> io::Result<OwnedFd> {
+    const RESOLVE_CACHED: u64 = 0x20;
+    let path = path_text(path)?;
+    // struct open_how: flags, mode, resolve; 64 bits each.
+    let how: [u64; 3] = [(flags | libc::O_CLOEXEC) as u64, 0, RESOLVE_CACHED];
+    // SAFETY: the path ends with a zero and `how` has the layout and size told.
+    let fd = retried(|| unsafe {
+        libc::syscall(
+            libc::SYS_openat2,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            how.as_ptr(),
+            size_of::<[u64; 3]>(),
+        ) as isize
+    })?;
+    // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Makes room for `length` bytes from the file's beginning; the file is at least that long then.
+pub(super) fn allocate(file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
+    let length = file_offset(length)?;
+    // SAFETY: no memory is passed.
+    retried(|| unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, length) as isize }).map(drop)
+}
+
+/// Takes both kinds of exclusive lock on a whole file, or `WouldBlock`.
+///
+/// `flock(2)` for programs like us, and an open-file-description record lock, which conflicts
+/// with the POSIX record locks of Java's `FileChannel.tryLock`. The latter is of the open file, not
+/// of the process: a second lock within this process is refused too, and closing another
+/// descriptor of the same file does not lose it.
+pub(super) fn lock_exclusively(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a zeroed `flock` is valid: the whole file from its beginning, no process.
+    let mut whole = unsafe { MaybeUninit::<libc::flock>::zeroed().assume_init() };
+    whole.l_type = libc::F_WRLCK as _;
+    whole.l_whence = libc::SEEK_SET as _;
+    // SAFETY: the struct is ours and borrowed for the call.
+    let record =
+        retried(|| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &whole) as isize });
+    match record {
+        // POSIX lets the kernel answer a held lock with either.
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        result => result?,
+    };
+    // SAFETY: no memory is passed.
+    retried(|| unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) as isize })
+        .map(drop)
+}
+
+/// Size of the file system that holds `path` and what is usable of it, both in bytes.
+pub(super) fn file_system_space(path: &Path) -> io::Result<(u64, u64)> {
+    let stat = file_system(path)?;
+    let unit = stat.f_frsize.max(1) as u64;
+    Ok((stat.f_blocks as u64 * unit, stat.f_bavail as u64 * unit))
+}
+
+/// The magic number of the type of file system that holds `path`.
+pub(super) fn file_system_type(path: &Path) -> io::Result<i64> {
+    let path = path_text(path)?;
+    let mut stat = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the path ends with a zero, the struct is ours; a zeroed one is valid to read.
+    let stat = unsafe {
+        checked(libc::statfs(path.as_ptr(), stat.as_mut_ptr()) as isize)?;
+        stat.assume_init()
+    };
+    Ok(stat.f_type as i64)
+}
+
+fn file_system(path: &Path) -> io::Result<libc::statvfs> {
+    let path = path_text(path)?;
+    let mut stat = MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: the path ends with a zero, the struct is ours; a zeroed one is valid to read.
+    unsafe {
+        checked(libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) as isize)?;
+        Ok(stat.assume_init())
+    }
+}
+
+/// A listening TCP socket that shares its port with the other cores' (`SO_REUSEPORT`).
+///
+/// It blocks on purpose: an accept through io_uring on a socket that does not would fail with
+/// `EAGAIN` instead of waiting. Buffer sizes set here are inherited by accepted sockets.
+pub(super) fn listening_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: no memory is passed.
+    let fd = checked(unsafe {
+        libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::IPPROTO_TCP) as isize
+    })?;
+    // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    bind(&socket, address)?;
+    Ok(socket)
+}
+
+/// Starts listening on a bound socket.
+pub(super) fn listen(socket: &OwnedFd) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    checked(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) as isize }).map(drop)
+}
+
+fn bind(socket: &OwnedFd, address: &SocketAddr) -> io::Result<()> {
+    let result = match address {
+        SocketAddr::V4(v4) => {
+            // SAFETY: a zeroed address struct is valid.
+            let mut raw = unsafe { MaybeUninit::<libc::sockaddr_in>::zeroed().assume_init() };
+            raw.sin_family = libc::AF_INET as libc::sa_family_t;
+            raw.sin_port = v4.port().to_be();
+            raw.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
+            let size = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            // SAFETY: the struct is ours, of the family and size told.
+            unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), size) }
+        }
+        SocketAddr::V6(v6) => {
+            // SAFETY: a zeroed address struct is valid.
+            let mut raw = unsafe { MaybeUninit::<libc::sockaddr_in6>::zeroed().assume_init() };
+            raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            raw.sin6_port = v6.port().to_be();
+            raw.sin6_flowinfo = v6.flowinfo();
+            raw.sin6_addr.s6_addr = v6.ip().octets();
+            raw.sin6_scope_id = v6.scope_id();
+            let size = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+            // SAFETY: the struct is ours, of the family and size told.
+            unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), size) }
+        }
+    };
+    checked(result as isize).map(drop)
+}
+
+/// Sets an integer option of a socket.
+pub(super) fn set_option(
+    socket: &impl AsRawFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the value is an integer of the size told, borrowed for the call.
+    checked(unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size)
+            as isize
+    })
+    .map(drop)
+}
+
+/// Makes a connection's socket ready for us: it does not block (`sendfile` has no flag for one
+/// call), is closed in child programs, and sends small messages at once.
+pub(super) fn prepare_connection(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = socket.as_raw_fd();
+    // SAFETY: no memory is passed.
+    unsafe {
+        let flags = checked(libc::fcntl(fd, libc::F_GETFL) as isize)? as libc::c_int;
+        checked(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) as isize)?;
+        checked(libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) as isize)?;
+    }
+    set_option(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
+}
+
+/// Which direction of a connection is ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Direction {
+    /// Nothing more will be sent.
+    Write,
+    /// Nor read.
+    Both,
+}
+
+/// Ends a connection's direction at once; errors mean that it has ended already.
+pub(super) fn shut_down(socket: BorrowedFd<'_>, direction: Direction) {
+    let how = match direction {
+        Direction::Write => libc::SHUT_WR,
+        Direction::Both => libc::SHUT_RDWR,
+    };
+    // SAFETY: no memory is passed.
+    let _ = unsafe { libc::shutdown(socket.as_raw_fd(), how) };
+}
+
+/// The CPUs this thread may run on, lowest first.
+pub(super) fn allowed_cpus() -> io::Result<Vec<usize>> {
+    // SAFETY: a zeroed set is the empty set.
+    let mut set = unsafe { MaybeUninit::<libc::cpu_set_t>::zeroed().assume_init() };
+    // SAFETY: the set is ours and of the size told.
+    checked(unsafe {
+        libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) as isize
+    })?;
+    let limit = size_of::<libc::cpu_set_t>() * 8;
+    // SAFETY: every index is below the set's size.
+    Ok((0..limit).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect())
+}
+
+/// Keeps this thread on one CPU from now on.
+pub(super) fn pin_to_cpu(cpu: usize) -> io::Result<()> {
+    if cpu >= size_of::<libc::cpu_set_t>() * 8 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: a zeroed set is the empty set, and the index is below its size.
+    let set = unsafe {
+        let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed().assume_init();
+        libc::CPU_SET(cpu, &mut set);
+        set
+    };
+    // SAFETY: the set is ours and of the size told.
+    checked(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) as isize })
+        .map(drop)
+}
+
+/// A limit of the process: what is in force, and up to where it may be raised.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limit {
+    /// In force now; `u64::MAX` when there is none.
+    pub soft: u64,
+    /// How far the process may raise it itself; `u64::MAX` when there is none.
+    pub hard: u64,
+}
+
+/// The two limits that matter here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Resource {
+    /// Bytes of memory that may be locked; io_uring's rings count.
+    LockedMemory,
+    /// Open files and sockets.
+    OpenFiles,
+}
+
+/// The process's limit of a resource.
+pub(super) fn limit(resource: Resource) -> io::Result<Limit> {
+    let mut raw = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let resource = match resource {
+        Resource::LockedMemory => libc::RLIMIT_MEMLOCK,
+        Resource::OpenFiles => libc::RLIMIT_NOFILE,
+    };
+    // SAFETY: the struct is ours.
+    checked(unsafe { libc::getrlimit(resource, &mut raw) as isize })?;
+    Ok(Limit { soft: raw.rlim_cur, hard: raw.rlim_max })
+}
+
+/// Raises the soft limit to the hard one.
+pub(super) fn raise_limit(resource: Resource) -> io::Result<()> {
+    let found = limit(resource)?;
+    let raw = libc::rlimit { rlim_cur: found.hard, rlim_max: found.hard };
+    let resource = match resource {
+        Resource::LockedMemory => libc::RLIMIT_MEMLOCK,
+        Resource::OpenFiles => libc::RLIMIT_NOFILE,
+    };
+    // SAFETY: the struct is ours and only read.
+    checked(unsafe { libc::setrlimit(resource, &raw) as isize }).map(drop)
+}
+
+/// Whether this process may lock memory without limit (root's `CAP_IPC_LOCK`, bit 14).
+pub(super) fn may_lock_memory(effective_capabilities: u64) -> bool {
+    effective_capabilities & (1 << 14) != 0
+}
+
+/// Tries to set up the smallest ring; the error says why io_uring can not be used.
+pub(super) fn try_io_uring() -> io::Result<()> {
+    // struct io_uring_params is 120 bytes; all zero asks for the defaults.
+    let mut params = [0_u64; 15];
+    // SAFETY: the struct is ours and of the kernel's size.
+    let fd = retried(|| unsafe {
+        libc::syscall(libc::SYS_io_uring_setup, 2, params.as_mut_ptr()) as isize
+    })?;
+    // SAFETY: the kernel just gave us this descriptor; nobody else owns it. It is closed here.
+    drop(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
+    Ok(())
+}
+
+/// The signals that ask the process to end, blocked in this thread and those it starts.
+pub(super) struct EndSignals {
+    set: libc::sigset_t,
+    before: libc::sigset_t,
+}
+
+impl EndSignals {
+    /// Blocks SIGTERM and SIGINT, so that only [`wait`](Self::wait) sees them.
+    pub(super) fn block() -> io::Result<Self> {
+        let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+        let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: both sets are ours; the first is filled before it is used, the second by the
+        // last call, and zeroed ones are valid.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+            libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
+            match libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr()) {
+                0 => Ok(Self { set: set.assume_init(), before: before.assume_init() }),
+                error => Err(io::Error::from_raw_os_error(error)),
+            }
+        }
+    }
+
+    /// Waits up to `timeout` for one of the signals; its number when one came.
+    pub(super) fn wait(&self, timeout: Duration) -> Option<libc::c_int> {
+        let timeout = libc::timespec {
+            tv_sec: timeout.as_secs() as libc::time_t,
+            tv_nsec: timeout.subsec_nanos() as _,
+        };
+        // SAFETY: set and timeout are ours; no information beyond the number is asked for.
+        let signal = unsafe { libc::sigtimedwait(&self.set, std::ptr::null_mut(), &timeout) };
+        (signal > 0).then_some(signal)
+    }
+
+    /// A copy for the thread that waits.
+    pub(super) fn for_waiting(&self) -> Self {
+        Self { set: self.set, before: self.before }
+    }
+
+    /// Gives this thread the mask back that it had before [`block`](Self::block).
+    pub(super) fn unblock(&self) {
+        // SAFETY: the set is ours and only read.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
+    }
+}
+
+/// Sends this process SIGTERM; whoever waits for signals sees it.
+pub(super) fn signal_end() {
+    // SAFETY: no memory is involved; the signal is blocked in every thread but for the waiting one.
+    unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+}
+
+/// Makes writes to a closed socket an error instead of a deadly signal: `sendfile` has no flag for
+/// it. Rust's start-up code does the same; this is for processes that undid it.
+pub(super) fn ignore_broken_pipes() {
+    // SAFETY: ignoring a signal installs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
