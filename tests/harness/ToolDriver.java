@@ -19,6 +19,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.common.utils.Exit;
 
 /**
@@ -32,13 +33,13 @@ import org.apache.kafka.common.utils.Exit;
 public final class ToolDriver {
     /** Thrown in place of leaving the JVM. */
     private static final class Left extends RuntimeException {
-        final int code;
-
-        Left(int code) {
+        Left() {
             super(null, null, false, false);
-            this.code = code;
         }
     }
+
+    /** The code of the first attempt to leave; some tools catch `Left` and complain about it. */
+    private static final AtomicReference<Integer> LEFT = new AtomicReference<>();
 
     private static final List<Runnable> HOOKS = new CopyOnWriteArrayList<>();
 
@@ -48,12 +49,16 @@ public final class ToolDriver {
 
         @Override
         public synchronized void write(int b) {
-            target.write(b);
+            if (LEFT.get() == null) {
+                target.write(b);
+            }
         }
 
         @Override
         public synchronized void write(byte[] bytes, int from, int count) {
-            target.write(bytes, from, count);
+            if (LEFT.get() == null) {
+                target.write(bytes, from, count);
+            }
         }
 
         synchronized byte[] take() {
@@ -73,8 +78,14 @@ public final class ToolDriver {
         PrintStream errStream = new PrintStream(err, true, "UTF-8");
         System.setOut(outStream);
         System.setErr(errStream);
-        Exit.setExitProcedure((code, message) -> { throw new Left(code); });
-        Exit.setHaltProcedure((code, message) -> { throw new Left(code); });
+        Exit.Procedure leave = (code, message) -> {
+            outStream.flush();
+            errStream.flush();
+            LEFT.compareAndSet(null, code);
+            throw new Left();
+        };
+        Exit.setExitProcedure(leave);
+        Exit.setHaltProcedure(leave);
         // The console producer sends what it holds from such a hook: they run when a tool ends.
         Exit.setShutdownHookAdder((name, hook) -> HOOKS.add(hook));
         ExecutorService runner = Executors.newCachedThreadPool(task -> {
@@ -105,6 +116,7 @@ public final class ToolDriver {
         InputStream input = words[2].isEmpty()
             ? new ByteArrayInputStream(new byte[0]) : new FileInputStream(words[2]);
         System.setIn(input);
+        LEFT.set(null);
         Future<Integer> done = runner.submit(() -> call(words[0], toolArgs, err));
         try {
             return done.get(Long.parseLong(words[1]), TimeUnit.SECONDS);
@@ -123,8 +135,8 @@ public final class ToolDriver {
             Class.forName(name).getMethod("main", String[].class).invoke(null, (Object) args);
             return 0;
         } catch (InvocationTargetException e) {
-            if (e.getCause() instanceof Left) {
-                return ((Left) e.getCause()).code;
+            if (LEFT.get() != null) {
+                return LEFT.get();
             }
             err.println("uncaught: " + e.getCause());
             return 1;
