@@ -33,7 +33,8 @@ pub(super) async fn init_producer_id(
         Some(_) => refused(ErrorCode::CoordinatorNotAvailable),
         None => match next_producer_id(shard).await {
             Some(producer_id) => {
-                InitProducerIdResponse { producer_id, ..InitProducerIdResponse::default() }
+                let response = InitProducerIdResponse::default();
+                InitProducerIdResponse { producer_id, producer_epoch: 0, ..response }
             }
             None => refused(ErrorCode::CoordinatorLoadInProgress),
         },

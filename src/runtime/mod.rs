@@ -135,6 +135,14 @@ impl Runtime {
         }
     }
 
+    /// What this core has sent, written and handed to other cores so far; all zero in a simulation.
+    pub fn counters(&self) -> real::Counters {
+        match self {
+            Self::Real(core) => core.counters(),
+            Self::Sim(_) => real::Counters::default(),
+        }
+    }
+
     /// Asks the process to end, as SIGTERM does.
     pub fn end_process(&self) {
         match self {

@@ -17,14 +17,21 @@ use super::file::File;
 use super::sys::{self, Wait};
 
 /// How appends reach the page cache.
+///
+/// Measured (Linux 6.18, two busy CPUs), us of CPU for 16 KiB in two parts:
+///
+/// | file system | plain write | nowait first | all through the ring |
+/// |-------------|-------------|--------------|----------------------|
+/// | XFS         | 5.6 to 7.3  | 5.9 to 6.4   | 23 to 35             |
+/// | ext4        | 6 to 18     | refused      | 42 to 60             |
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AppendPath {
     /// By a vectored write on the owner core. For file systems that refuse buffered writes that
-    /// do not wait, as ext4: the ring would hand each to a worker thread, for 15 times the cost.
+    /// do not wait, as ext4: the ring would hand each to a worker thread.
     Inline,
-    /// By a vectored write that does not wait; what would have waited goes through the ring. For
-    /// file systems that can, as XFS. glommio's ring write takes a buffer of its own, so sending
-    /// everything through the ring would copy everything; this way only the rest is.
+    /// By a vectored write that does not wait, and only what would have waited through the ring.
+    /// For file systems that can, as XFS: as cheap as a plain write, and the core never stalls.
+    /// glommio's ring write takes a buffer of its own, so each byte given to it is copied.
     Ring,
 }
 

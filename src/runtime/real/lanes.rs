@@ -72,9 +72,11 @@ struct Outbox<T> {
     waiting: RefCell<Vec<T>>,
     /// The receiving core is gone; what is sent to it is lost.
     gone: Cell<bool>,
+    /// A batch waits for room in the channel.
+    sending: Cell<bool>,
     /// Something was put into the empty outbox.
     filled: Notice,
-    /// The outbox was emptied into a batch.
+    /// The outbox was emptied into a batch, or the batch has left.
     room: Notice,
 }
 
@@ -88,6 +90,7 @@ impl<T: Send + 'static> Lanes<T> {
         let outbox = |_: &_| Outbox {
             waiting: RefCell::default(),
             gone: Cell::new(false),
+            sending: Cell::new(false),
             filled: Notice::new(),
             room: Notice::new(),
         };
@@ -147,6 +150,17 @@ impl<T: Send + 'static> Lanes<T> {
         }
     }
 
+    /// Waits until every message has left for a core that is still there.
+    pub(super) async fn flushed(&self) {
+        for outbox in &self.0.outboxes {
+            while !outbox.gone.get()
+                && (outbox.sending.get() || !outbox.waiting.borrow().is_empty())
+            {
+                outbox.room.notified().await;
+            }
+        }
+    }
+
     /// Waits for messages and appends all that have arrived to `inbox`; at least one.
     pub async fn receive(&self, inbox: &mut Vec<T>) {
         loop {
@@ -175,8 +189,12 @@ impl<T: Send + 'static> Lanes<T> {
                 counters.lane_batches += 1;
                 counters.lane_messages += batch.len() as u64;
             });
+            outbox.sending.set(true);
             outbox.room.notify();
-            if sender.send(batch).await.is_err() {
+            let sent = sender.send(batch).await;
+            outbox.sending.set(false);
+            outbox.room.notify();
+            if sent.is_err() {
                 break;
             }
         }

@@ -228,7 +228,7 @@ async fn warm(core: &Core, lease: &FileLease, position: u64, length: usize) -> i
 fn resident(core: &Core, lease: &FileLease, position: u64, length: usize) -> bool {
     let last = position + length as u64 - 1;
     if let Ok(cached) = sys::cached_pages(lease.as_fd(), position, length as u64) {
-        return cached >= last / PAGE_BYTES - position / PAGE_BYTES + 1;
+        return cached > last / PAGE_BYTES - position / PAGE_BYTES;
     }
     let mut byte = core.take_scratch();
     byte.reserve(2);

@@ -19,7 +19,7 @@ use crate::runtime::Runtime;
 use super::core::{Core, panic_text};
 use super::disk::AppendPath;
 use super::lanes::{Ends, Lanes, make_ends};
-use super::sys::{self, EndSignals, Resource};
+use super::sys::{self, EndSignals, Resource, SignalWait};
 use super::watchdog::{self, Pulse, Wakers};
 
 /// Memory registered with each ring, in bytes: the least glommio takes. It serves direct reads,
@@ -42,6 +42,9 @@ const START_TRIES: u32 = 8;
 
 /// The first wait between two tries; each is twice the one before.
 const START_BACK_OFF: Duration = Duration::from_millis(20);
+
+/// How long a core whose main function has returned tries to get its last messages out.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// Exit status of a process one of whose cores died: `EX_SOFTWARE` of sysexits.
 const CORE_DIED: i32 = 70;
@@ -140,10 +143,11 @@ pub(super) fn locked_memory_needed(core_count: usize) -> u64 {
 
 /// Runs `main` on every core, each on a thread pinned to its CPU, until all have returned.
 ///
-/// SIGTERM and SIGINT resolve [`Runtime::terminated`]; for that, call it before other threads are
-/// started. A second SIGINT ends the process. A core that dies of a panic ends the process with
-/// status 70: what it owned can not be served by the others. One call a process: the executors'
-/// event descriptors stay open until its end (trap 8).
+/// SIGTERM and SIGINT resolve [`Runtime::terminated`]; a second SIGINT ends the process. A core
+/// that dies of a panic ends the process with status 70: what it owned can not be served by the
+/// others. A core's tasks end with its main function, its last messages are still delivered.
+///
+/// One call a process: the executors' event descriptors stay open until its end (trap 8).
 pub fn run<T, M, F>(options: Options, main: M) -> Result<(), StartError>
 where
     T: Send + 'static,
@@ -223,7 +227,7 @@ struct Process {
     pulse: Arc<Pulse>,
     wakers: Wakers,
     closer: Sender<OwnedFd>,
-    signals: EndSignals,
+    _signals: EndSignals,
 }
 
 impl Process {
@@ -236,18 +240,18 @@ impl Process {
             }
         }
         sys::ignore_broken_pipes();
-        let signals = EndSignals::block().map_err(StartError::Other)?;
+        let wait = SignalWait::new();
+        let signals = EndSignals::count().map_err(StartError::Other)?;
         let pulse = Pulse::new(core_count);
         let (wakers, waker_inbox) = channel();
-        watchdog::start(pulse.clone(), waker_inbox, signals.for_waiting())
-            .map_err(StartError::Other)?;
+        watchdog::start(pulse.clone(), waker_inbox, wait).map_err(StartError::Other)?;
         let (closer, files) = channel();
         thread::Builder::new()
             .name("closer".into())
             .stack_size(128 << 10)
             .spawn(move || close_all(&files))
             .map_err(StartError::Other)?;
-        Ok(Self { pulse, wakers, closer, signals })
+        Ok(Self { pulse, wakers, closer, _signals: signals })
     }
 
     fn parts(&self) -> Parts {
@@ -262,7 +266,6 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.pulse.end();
-        self.signals.unblock();
     }
 }
 
@@ -332,7 +335,10 @@ impl Seed {
         executor.run(async move {
             let core = self.parts.core(self.index, core_count, self.options);
             let lanes = Lanes::start(&core, ends, capacity);
-            main(Runtime::Real(core), lanes).await;
+            let runtime = Runtime::Real(core);
+            main(runtime.clone(), lanes.clone()).await;
+            // What main has sent last shall arrive, unless the receiver does not receive.
+            runtime.timeout(FLUSH_MAX, lanes.flushed()).await;
         });
     }
 }

@@ -16,7 +16,7 @@ use std::{io, thread};
 use tracing::{info, warn};
 
 use super::core::Core;
-use super::sys::{self, EndSignals};
+use super::sys::{self, SignalWait};
 
 /// Time between two pokes of busy cores.
 const BUSY_TICK: Duration = Duration::from_millis(10);
@@ -119,7 +119,7 @@ struct Watchdog {
 pub(super) fn start(
     pulse: Arc<Pulse>,
     wakers: Receiver<(usize, Waker)>,
-    signals: EndSignals,
+    signals: SignalWait,
 ) -> io::Result<()> {
     let now = sys::monotonic_nanos();
     let cores = pulse.cores.iter().map(|_| Watched {
@@ -135,12 +135,15 @@ pub(super) fn start(
     thread::Builder::new()
         .name("watchdog".into())
         .stack_size(256 << 10)
-        .spawn(move || watchdog.watch(&signals))
+        .spawn(move || watchdog.watch(signals))
         .map(drop)
 }
 
 impl Watchdog {
-    fn watch(&mut self, signals: &EndSignals) {
+    fn watch(&mut self, mut signals: SignalWait) {
+        if let Err(error) = signals.listen() {
+            warn!(error = %error, "requests to end may be seen late");
+        }
         while !self.pulse.over.load(Ordering::Acquire) {
             let tick = if self.idle_ticks < IDLE_TICKS_MIN { BUSY_TICK } else { IDLE_TICK };
             if let Some(signal) = signals.wait(tick) {

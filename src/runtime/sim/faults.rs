@@ -1,0 +1,28 @@
+//! What may go wrong by chance: all of it never, unless a test says otherwise.
+//!
+//! Torn writes, dropped connections, partitions of the network and jumps of the clock will find
+//! their chances here.
+
+use super::executor::Clock;
+
+/// How often something goes wrong, in a million times. Zero draws nothing from the seed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Chance(pub u32);
+
+impl Chance {
+    /// Whether it goes wrong this time.
+    pub(super) fn strikes(self, clock: &Clock) -> bool {
+        self.0 > 0 && clock.between(1..=1_000_000) <= u64::from(self.0)
+    }
+}
+
+/// The chances of a machine's faults.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Faults {
+    /// Reading a file fails with EIO.
+    pub read_error: Chance,
+    /// Writing a file fails with EIO, before anything is written.
+    pub write_error: Chance,
+    /// A sync fails with EIO, and nothing becomes durable by it.
+    pub sync_error: Chance,
+}
