@@ -22,7 +22,7 @@ from . import protocol
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache"
 # Both can be set to try another build, or jars that lie elsewhere.
-CORELOG = Path(os.environ.get("CORELOG_BIN", ROOT / "target" / "release" / "corelog"))
+CORELOG = Path(os.environ.get("BIN_UNDER_TEST", ROOT / "target" / "release" / "corelog"))
 KAFKA_JARS = Path(os.environ.get("KAFKA_JARS", CACHE / "kafka"))
 START_SECONDS_MAX = float(os.environ.get("BROKER_START_SECONDS", "60"))
 STOP_SECONDS_MAX = 40
