@@ -110,7 +110,8 @@ fn check_topic(
     folded: &mut BTreeMap<String, String>,
 ) -> Result<Checked, Refusal> {
     let name = topic.name.as_str();
-    let exists = || Refusal::new(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists."));
+    let exists =
+        || Refusal::new(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists."));
     if ctx.image.topic_named(name).is_some() {
         return Err(exists());
     }
@@ -197,7 +198,8 @@ fn partition_count(ctx: &Context<'_>, topic: &CreatableTopic) -> Result<i32, Ref
     if replicas > 1 {
         let why = format!(
             "Unable to replicate the partition {replicas} time(s): The target replication factor \
-             of {replicas} cannot be reached because only 1 broker(s) are registered."
+             of {replicas} cannot be reached because only 1 broker(s) are registered or \
+             some brokers have all their log directories cordoned."
         );
         return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, why));
     }

@@ -20,13 +20,13 @@ pub use brokers::{Registration, registration_records, shutdown_records};
 pub use configs::{
     PRODUCER_ID_BLOCK, ProducerIdBlock, allocate_producer_ids_records, alter_config_records,
 };
-pub use topics::{
-    Home, NewTopic, TopicError, create_partitions_records, create_topic_records,
-    delete_topic_records,
-};
 pub use create::{auto_create, create_partitions, create_topics};
 pub use decision::{Context, Decision};
 pub use requests::{
     allocate_producer_ids, delete_topics, elect_leaders, list_partition_reassignments,
 };
 pub use settings::{alter_configs, describe_configs, incremental_alter_configs};
+pub use topics::{
+    Home, NewTopic, TopicError, create_partitions_records, create_topic_records,
+    delete_topic_records,
+};

@@ -42,7 +42,11 @@ impl Named {
     }
 }
 
-fn deleted(name: Option<&str>, id: Option<Uuid>, refusal: Option<&Refusal>) -> DeletableTopicResult {
+fn deleted(
+    name: Option<&str>,
+    id: Option<Uuid>,
+    refusal: Option<&Refusal>,
+) -> DeletableTopicResult {
     DeletableTopicResult::default()
         .with_name(name.map(|name| Str::from_string(name.to_owned()).into()))
         .with_topic_id(uuid::Uuid::from_bytes(id.map_or([0; 16], Uuid::to_wire)))

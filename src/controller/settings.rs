@@ -46,9 +46,7 @@ fn duplicates<'a>(resources: impl Iterator<Item = (i8, &'a str)>) -> Vec<(i8, St
 fn target(ctx: &Context<'_>, kind: i8, name: &str) -> Result<Target, Refusal> {
     let scope = match ResourceKind::from_wire(kind) {
         Some(ResourceKind::Topic) => Scope::Topic,
-        Some(ResourceKind::Broker) => {
-            Scope::of_broker(name, ctx.node).map_err(config_refusal)?
-        }
+        Some(ResourceKind::Broker) => Scope::of_broker(name, ctx.node).map_err(config_refusal)?,
         Some(ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group)
         | None => {
             let why = format!("Unknown resource type {kind}");
@@ -94,9 +92,8 @@ pub fn incremental_alter_configs(
     ctx: &mut Context<'_>,
     request: IncrementalAlterConfigsRequest,
 ) -> Decision<IncrementalAlterConfigsResponse> {
-    let twice = duplicates(
-        request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())),
-    );
+    let twice =
+        duplicates(request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
     let mut records = Vec::new();
     let mut response = IncrementalAlterConfigsResponse::default();
     for asked in &request.resources {
@@ -157,9 +154,8 @@ pub fn alter_configs(
     ctx: &mut Context<'_>,
     request: AlterConfigsRequest,
 ) -> Decision<AlterConfigsResponse> {
-    let twice = duplicates(
-        request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())),
-    );
+    let twice =
+        duplicates(request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
     let mut records = Vec::new();
     let mut response = AlterConfigsResponse::default();
     for asked in &request.resources {
@@ -215,9 +211,9 @@ pub fn describe_configs(
         match described {
             Ok(entries) => result
                 .with_configs(entries.into_iter().map(|entry| entry_of(entry, request)).collect()),
-            Err(refusal) => result
-                .with_error_code(refusal.code.code())
-                .with_error_message(refusal.text()),
+            Err(refusal) => {
+                result.with_error_code(refusal.code.code()).with_error_message(refusal.text())
+            }
         }
     });
     DescribeConfigsResponse::default().with_results(results.collect())

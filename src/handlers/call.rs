@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::base::{PartitionKey, ShardId};
 use crate::mesh::shard::Asked;
 use crate::mesh::{Answer, Ask, Shard};
+use crate::partition::{FetchError, OffsetFound, OffsetQuery};
 
 /// One kind of question about partitions, and its answer.
 pub(super) struct Kind<Q, A> {
@@ -13,6 +14,16 @@ pub(super) struct Kind<Q, A> {
     /// Takes the answers out of the message; `None` for any other message.
     pub(super) answers: fn(Answer) -> Option<Vec<A>>,
 }
+
+/// Questions for offsets.
+pub(super) const OFFSETS: Kind<(PartitionKey, OffsetQuery), Result<OffsetFound, FetchError>> =
+    Kind {
+        ask: Ask::Offsets,
+        answers: |answer| match answer {
+            Answer::Offsets(found) => Some(found),
+            _ => None,
+        },
+    };
 
 /// Asks every owner its share of `questions`, one message each, and puts the answers in the order
 /// of the questions. A question whose core did not answer gets `None`.

@@ -186,7 +186,7 @@ fn add_asked(
     header: &RequestHeader,
     asked: &[crate::protocol::metadata::MetadataRequestTopic],
     response: &mut MetadataResponse,
-) -> Vec<Str> {
+) -> Vec<Option<Str>> {
     // A request with ids is answered by ids alone.
     let by_id = asked.iter().any(|topic| topic.topic_id.is_some());
     let mut unknown = Vec::new();
@@ -207,13 +207,16 @@ fn add_asked(
             });
             continue;
         }
-        let name = topic.name.clone().unwrap_or_default();
+        let Some(name) = topic.name.clone() else {
+            unknown.push(None);
+            continue;
+        };
         if !seen.insert(name.to_string()) {
             continue;
         }
         match image.topic_named(&name) {
             Some(topic) => response.topics.push(known_topic(topic, header.version)),
-            None => unknown.push(name),
+            None => unknown.push(Some(name)),
         }
     }
     unknown
@@ -223,12 +226,20 @@ fn add_asked(
 /// client asks again and then finds them (Kafka's `AutoTopicCreationManager`).
 async fn create(
     shard: &Rc<Shard>,
-    unknown: Vec<Str>,
+    unknown: Vec<Option<Str>>,
     may_create: bool,
     response: &mut MetadataResponse,
 ) {
     let mut creatable = Vec::new();
     for name in unknown {
+        let Some(name) = name else {
+            // Neither a name nor an id: Kafka has no better answer either.
+            response.topics.push(MetadataTopic {
+                error: ErrorCode::UnknownServerError,
+                ..MetadataTopic::default()
+            });
+            continue;
+        };
         let is_valid = check_name(&name).is_ok();
         let error = if is_valid {
             creatable.push(name.to_string());

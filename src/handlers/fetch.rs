@@ -160,6 +160,9 @@ fn resolve(image: &Image, list: Vec<(PartitionRef, Wanted)>) -> Vec<Item> {
     list.into_iter()
         .map(|(asked, wanted)| {
             let target = find(image, &asked.topic).and_then(|topic| {
+                if wanted.bytes_max < 0 {
+                    return Err(ErrorCode::UnknownServerError);
+                }
                 let known = topic.partition(asked.partition).is_some();
                 let key = PartitionKey { topic: topic.id, partition: asked.partition };
                 known.then_some(key).ok_or(ErrorCode::UnknownTopicOrPartition)

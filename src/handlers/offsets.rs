@@ -10,7 +10,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
 use crate::base::{LeaderEpoch, Offset, PartitionKey, Timestamp};
-use crate::handlers::call::{Kind, scatter};
+use crate::handlers::call::{Kind, OFFSETS, scatter};
 use crate::handlers::{Response, answer, answer_cold};
 use crate::mesh::{Answer, Ask, Shard};
 use crate::partition::{EpochEnd, FetchError, Isolation, OffsetFound, OffsetQuery, TimestampQuery};
@@ -87,14 +87,7 @@ pub(super) async fn list_offsets(
         let name = asked.name.clone();
         response.topics.push(ListOffsetsTopicResponse { name, partitions });
     }
-    let kind = Kind {
-        ask: Ask::Offsets,
-        answers: |answer| match answer {
-            Answer::Offsets(found) => Some(found),
-            _ => None,
-        },
-    };
-    let found = scatter(shard, questions, kind).await;
+    let found = scatter(shard, questions, OFFSETS).await;
     for ((topic, partition), found) in places.into_iter().zip(found) {
         let place = &mut response.topics[topic].partitions[partition];
         *place = found_response(place.index, found);

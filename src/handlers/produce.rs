@@ -6,11 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::base::{PartitionKey, ShardId, Uuid};
+use crate::handlers::call::{OFFSETS, scatter};
 use crate::handlers::{Client, Response, answer};
 use crate::mesh::shard::Asked;
 use crate::mesh::{Answer, Ask, Shard};
 use crate::metadata::{Image, Topic};
-use crate::partition::{AppendFailure, AppendOutcome, RequiredAcks};
+use crate::partition::{
+    AppendFailure, AppendOutcome, Isolation, OffsetQuery, RequiredAcks, TimestampQuery,
+};
 use crate::protocol::frame::RequestHeader;
 use crate::protocol::produce::{
     CurrentLeader, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
@@ -47,7 +50,7 @@ pub(super) async fn produce(
         let code = ErrorCode::TransactionalIdAuthorizationFailed;
         return Ok(refuse_all(header, &request, code));
     }
-    let (mut response, shares) = split(shard, header, &request);
+    let (mut response, shares, starts) = split(shard, header, &request);
     let mut asked: Vec<(Vec<Place>, Asked)> = Vec::with_capacity(shares.len());
     for share in shares {
         let ask = Ask::Append { acks, batches: share.batches };
@@ -55,6 +58,7 @@ pub(super) async fn produce(
     }
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     join(shard, asked, timeout, &mut response).await;
+    add_log_starts(shard, starts, &mut response).await;
     add_leaders(shard, client, header, &mut response);
     if acks == RequiredAcks::None {
         let failed = all(&response).any(|partition| partition.error != ErrorCode::None);
@@ -104,8 +108,9 @@ fn split(
     shard: &Rc<Shard>,
     header: &RequestHeader,
     request: &ProduceRequest,
-) -> (ProduceResponse, Vec<Share>) {
+) -> (ProduceResponse, Vec<Share>, Vec<(Place, PartitionKey)>) {
     let image = shard.image();
+    let mut starts = Vec::new();
     let mut response = ProduceResponse::default();
     let mut shares: Vec<Share> = Vec::new();
     for (topic_place, asked) in request.topics.iter().enumerate() {
@@ -115,10 +120,15 @@ fn split(
             let index = partition.index;
             let checked = match known {
                 Ok(topic) => check(shard, header, topic, index, &partition.records),
-                Err(error) => Err(Box::new(refusal(index, error))),
+                Err(error) => Err(NotTaken::plain(index, error)),
             };
             match checked {
-                Err(refused) => partitions.push(*refused),
+                Err(refused) => {
+                    starts.extend(
+                        refused.log_start_of.map(|key| ((topic_place, partition_place), key)),
+                    );
+                    partitions.push(refused.response);
+                }
                 Ok((key, batch)) => {
                     partitions.push(refusal(index, ErrorCode::RequestTimedOut));
                     let owner = shard.owner(key);
@@ -136,7 +146,7 @@ fn split(
         let topic_id = asked.topic_id;
         response.topics.push(ProduceTopicResponse { name, topic_id, partitions });
     }
-    (response, shares)
+    (response, shares, starts)
 }
 
 fn find_topic<'a>(image: &'a Image, asked: &ProduceTopic) -> Result<&'a Topic, ErrorCode> {
@@ -150,6 +160,19 @@ fn find_topic<'a>(image: &'a Image, asked: &ProduceTopic) -> Result<&'a Topic, E
     }
 }
 
+/// A batch that was not taken.
+struct NotTaken {
+    response: ProducePartitionResponse,
+    /// Whose log start the answer tells, as Kafka does for what it finds while appending.
+    log_start_of: Option<PartitionKey>,
+}
+
+impl NotTaken {
+    fn plain(index: i32, error: ErrorCode) -> Box<Self> {
+        Box::new(Self { response: refusal(index, error), log_start_of: None })
+    }
+}
+
 /// Checks one partition's batch in the order Apache Kafka does.
 fn check(
     shard: &Rc<Shard>,
@@ -157,24 +180,28 @@ fn check(
     topic: &Topic,
     index: i32,
     records: &Bytes,
-) -> Result<(PartitionKey, Validated), Box<ProducePartitionResponse>> {
+) -> Result<(PartitionKey, Validated), Box<NotTaken>> {
     if topic.partition(index).is_none() {
-        return Err(Box::new(refusal(index, ErrorCode::UnknownTopicOrPartition)));
+        return Err(NotTaken::plain(index, ErrorCode::UnknownTopicOrPartition));
     }
     let is_admin = header.client_id.as_deref() == Some(ADMIN_CLIENT);
     if topic.is_internal() && !is_admin {
-        return Err(Box::new(refusal(index, ErrorCode::InvalidTopicException)));
+        return Err(NotTaken::plain(index, ErrorCode::InvalidTopicException));
     }
+    let key = PartitionKey { topic: topic.id, partition: index };
     let settings = shard.topic_settings(topic);
     let now = shard.runtime.wall_clock();
     let rules = settings.rules(header.version);
     match validate::producer_batches(records, &rules, now) {
         Ok(validated) if validated.header.is_transactional() => {
             // Transactions are not served: no coordinator can have begun one.
-            Err(Box::new(refusal(index, ErrorCode::InvalidTxnState)))
+            Err(NotTaken::plain(index, ErrorCode::InvalidTxnState))
         }
-        Ok(validated) => Ok((PartitionKey { topic: topic.id, partition: index }, validated)),
-        Err(refused) => Err(Box::new(refused_batch(index, refused))),
+        Ok(validated) => Ok((key, validated)),
+        Err(refused) => Err(Box::new(NotTaken {
+            log_start_of: refused.names_log_start.then_some(key),
+            response: refused_batch(index, refused),
+        })),
     }
 }
 
@@ -190,6 +217,27 @@ fn refused_batch(index: i32, refused: Refused) -> ProducePartitionResponse {
             .collect(),
         error_message: refused.message.map(Str::from_string),
         ..refusal(index, ErrorCode::from(refused.reason))
+    }
+}
+
+/// Adds the log starts that answers to refused batches tell.
+async fn add_log_starts(
+    shard: &Rc<Shard>,
+    starts: Vec<(Place, PartitionKey)>,
+    response: &mut ProduceResponse,
+) {
+    let query = OffsetQuery {
+        query: TimestampQuery::Earliest,
+        current_leader_epoch: None,
+        isolation: Isolation::ReadUncommitted,
+    };
+    let (places, keys): (Vec<Place>, Vec<PartitionKey>) = starts.into_iter().unzip();
+    let questions = keys.into_iter().map(|key| (key, query)).collect();
+    let found = scatter(shard, questions, OFFSETS).await;
+    for ((topic, partition), found) in places.into_iter().zip(found) {
+        if let Some(Ok(found)) = found {
+            response.topics[topic].partitions[partition].log_start_offset = found.offset;
+        }
     }
 }
 

@@ -11,8 +11,8 @@ pub mod leader;
 pub mod message;
 pub mod partition;
 pub mod producers;
-pub mod snapshot;
 mod read;
+pub mod snapshot;
 mod writer;
 
 pub use leader::Leader;

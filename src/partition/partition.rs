@@ -11,7 +11,9 @@ use std::rc::{Rc, Weak};
 use crate::base::{LeaderEpoch, NodeId, Offset, PartitionKey, Timestamp};
 use crate::log::{Log, OpenError, Opened, Setup};
 use crate::partition::leader::{Effect, Input, Leader, Start};
-use crate::partition::message::{Append, AppendFailure, AppendOutcome, Appended, PartitionSettings};
+use crate::partition::message::{
+    Append, AppendFailure, AppendOutcome, Appended, PartitionSettings,
+};
 use crate::partition::producers::ProducerStates;
 use crate::protocol::batch::BatchHeader;
 use crate::runtime::Runtime;
@@ -128,10 +130,7 @@ impl Watchers {
 impl Partition {
     /// Opens the partition's log, brings the producers' state up to its end, and begins the
     /// leadership.
-    pub async fn open(
-        runtime: &Runtime,
-        open: OpenPartition,
-    ) -> Result<(Self, Opened), OpenError> {
+    pub async fn open(runtime: &Runtime, open: OpenPartition) -> Result<(Self, Opened), OpenError> {
         let setup = Setup {
             directory: open.directory,
             config: open.settings.log.clone(),

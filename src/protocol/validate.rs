@@ -38,7 +38,7 @@ use crate::protocol::batch::{
 };
 use crate::protocol::builder::{BatchBuilder, ProducerStamp};
 use crate::protocol::compression::{Codec, Compression, DecompressError, decompress};
-use crate::protocol::record::Records;
+use crate::protocol::record::{RecordError, Records};
 
 /// Refused records named in an answer, at most; the rest is counted.
 pub const RECORD_ERROR_COUNT_MAX: usize = 1_000;
@@ -369,7 +369,15 @@ fn walk(
     let mut walked = Walked { max_timestamp: -1, dense: true };
     let mut faults = Faults::default();
     for (index, record) in Records::new(payload, header.record_count).enumerate() {
-        let record = record.map_err(|_| Refused::late(Reason::InvalidRecord))?;
+        let record = record.map_err(|error| match error {
+            // Kafka's readers of numbers fail in a way that it has no code for.
+            RecordError::Varint => Refused::late(Reason::Unreadable),
+            RecordError::Length
+            | RecordError::HeaderCount
+            | RecordError::HeaderKey
+            | RecordError::RecordCount
+            | RecordError::Leftover => Refused::late(Reason::InvalidRecord),
+        })?;
         let timestamp = header.timestamp_of(&record);
         walked.max_timestamp = walked.max_timestamp.max(timestamp);
         walked.dense &= record.offset_delta as usize == index;
@@ -470,7 +478,15 @@ fn rebuild(
         builder = builder.append_time(now);
     }
     for record in Records::new(payload, header.record_count) {
-        let record = record.map_err(|_| Refused::late(Reason::InvalidRecord))?;
+        let record = record.map_err(|error| match error {
+            // Kafka's readers of numbers fail in a way that it has no code for.
+            RecordError::Varint => Refused::late(Reason::Unreadable),
+            RecordError::Length
+            | RecordError::HeaderCount
+            | RecordError::HeaderKey
+            | RecordError::RecordCount
+            | RecordError::Leftover => Refused::late(Reason::InvalidRecord),
+        })?;
         let timestamp = header.timestamp_of(&record);
         if timestamp < -1 {
             return Err(Refused::late(Reason::Unreadable));

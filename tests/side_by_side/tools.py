@@ -270,6 +270,10 @@ def normal(text, side):
         name = line.strip().split("=", 1)[0]
         if name in ADDRESS_SETTINGS:
             line = f"  {name}=..."
+        # Kafka lists a topic's settings in the order of its hash map.
+        if "Configs: " in line:
+            head, settings = line.split("Configs: ", 1)
+            line = head + "Configs: " + ",".join(sorted(settings.split(",")))
         lines.append(log_dirs(line) if line.startswith('{"') else line)
     return lines
 
