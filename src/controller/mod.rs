@@ -6,9 +6,14 @@
 //! - [`topics`]: create, delete, add partitions
 //! - [`configs`]: settings, producer ids
 //! - [`brokers`]: registration, elections at start, controlled shutdown
+//! - `create`, `requests`, `settings`: the admin requests of clients, checked and answered
 
 pub mod brokers;
 pub mod configs;
+mod create;
+mod decision;
+mod requests;
+mod settings;
 pub mod topics;
 
 pub use brokers::{Registration, registration_records, shutdown_records};
@@ -19,5 +24,9 @@ pub use topics::{
     Home, NewTopic, TopicError, create_partitions_records, create_topic_records,
     delete_topic_records,
 };
-mod stopgap;
-pub use stopgap::*;
+pub use create::{auto_create, create_partitions, create_topics};
+pub use decision::{Context, Decision};
+pub use requests::{
+    allocate_producer_ids, delete_topics, elect_leaders, list_partition_reassignments,
+};
+pub use settings::{alter_configs, describe_configs, incremental_alter_configs};
