@@ -1,4 +1,6 @@
-//! The marker of a clean stop: `{"version":0,"brokerEpoch":N}` (Kafka's `CleanShutdownFileHandler`).
+//! The marker of a clean stop: `{"version":0,"brokerEpoch":N}`.
+//!
+//! Source: Kafka's `CleanShutdownFileHandler`.
 
 use serde::{Deserialize, Serialize};
 

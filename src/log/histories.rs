@@ -1,7 +1,7 @@
 //! Random histories of a log beside a plain list of its batches, with kills and power cuts.
 
 use crate::base::{LeaderEpoch, Offset, Timestamp};
-use crate::log::testing::{DIRECTORY, batch, offset, read_all};
+use crate::log::testing::{DIRECTORY, batch, read_all};
 use crate::log::{AppendBatch, BatchMeta, Log, LogConfig, Setup};
 use crate::runtime::Runtime;
 use crate::runtime::sim::World;
@@ -50,10 +50,10 @@ fn config(seed: u64) -> LogConfig {
     LogConfig {
         segment_bytes: 600 + (seed % 7) as u32 * 400,
         index_interval_bytes: [0, 100, 300][(seed % 3) as usize],
-        index_bytes_max: if seed % 5 == 0 { 40 } else { 4096 },
-        preallocate: seed % 4 == 0,
+        index_bytes_max: if seed.is_multiple_of(5) { 40 } else { 4096 },
+        preallocate: seed.is_multiple_of(4),
         retention_ms: None,
-        segment_ms: if seed % 6 == 0 { 50 } else { 1 << 40 },
+        segment_ms: if seed.is_multiple_of(6) { 50 } else { 1 << 40 },
         ..LogConfig::default()
     }
 }

@@ -210,6 +210,11 @@ impl<E: Entry> Index<E> {
         self.last.set(Some(Some(entry)));
     }
 
+    /// Whether entries are not in the file yet.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.count() > self.written_count.get()
+    }
+
     /// Whether enough entries gathered for a write.
     pub(super) fn wants_write(&self) -> bool {
         self.count() - self.written_count.get() >= BLOCK_COUNT

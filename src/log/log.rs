@@ -290,8 +290,10 @@ impl Log {
         let _turn = self.turn().await;
         self.check_writable()?;
         let active = self.active();
-        active.finish(&self.config()).await?;
-        if active.is_open() {
+        // An idle partition's files are as they should be, since its start or its last sync.
+        let config = self.config();
+        if active.is_unsynced() || active.has_new_entries() || config.preallocate {
+            active.finish(&config).await?;
             active.trim().await?;
         }
         self.0.closed.borrow_mut().push(active);
@@ -301,11 +303,12 @@ impl Log {
         Ok(())
     }
 
-    /// Lets all files go; the next use opens them again. For partitions that are idle.
+    /// Lets all files and remembered places go; the next use opens and finds them again. For
+    /// partitions that are idle: what stays is about 1.5 KiB, and 350 bytes a segment.
     pub fn release_files(&self) {
         self.0.open_old.borrow_mut().clear();
         for segment in self.0.segments.borrow().values() {
-            segment.close_file();
+            segment.release();
         }
     }
 

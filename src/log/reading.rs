@@ -238,6 +238,7 @@ impl Log {
                 .count()
                 .max(1);
             segment.has_aborted.set(true);
+            segment.set_unsynced();
             aborted::append(&self.0.home, segment.base, &rest[..count]).await?;
             rest = &rest[count..];
         }

@@ -264,6 +264,7 @@ impl Loader<'_> {
     ) -> io::Result<Checked> {
         let segment = &candidate.segment;
         self.checked.insert(segment.base);
+        segment.set_unsynced();
         segment.forget();
         let begin = self.trusted_position(candidate, trusted).await?;
         let file = segment.file().await?;

@@ -44,6 +44,8 @@ pub(super) struct Segment {
     recent: RefCell<VecDeque<Place>>,
     /// Whether there is a transaction index.
     pub(super) has_aborted: Cell<bool>,
+    /// Whether the files may hold what no sync covered.
+    unsynced: Cell<bool>,
 }
 
 /// Sizes of a segment's files.
@@ -71,6 +73,7 @@ impl Segment {
             file: RefCell::new(None),
             recent: RefCell::default(),
             has_aborted: Cell::new(false),
+            unsynced: Cell::new(false),
         }
     }
 
@@ -89,6 +92,7 @@ impl Segment {
             file.preallocate(u64::from(config.segment_bytes)).await?;
         }
         let segment = Self::existing(home, base, Sizes::default(), now);
+        segment.set_unsynced();
         segment.offsets.recreate().await?;
         segment.times.recreate().await?;
         *segment.file.borrow_mut() = Some(file);
@@ -168,6 +172,7 @@ impl Segment {
     pub(super) async fn write(&self, parts: &[Bytes]) -> Result<(), WriteError> {
         let begin = self.size_bytes.get();
         let file = self.file().await.map_err(WriteError::Refused)?;
+        self.unsynced.set(true);
         match file.write_at(begin, parts).await {
             Ok(()) => Ok(()),
             Err(error) => match file.truncate(begin).await {
@@ -280,6 +285,7 @@ impl Segment {
     /// The segment takes no more for now: the time index gets its last entry, reserved room is
     /// given back, and all is written (`LogSegment.onBecomeInactiveSegment`).
     pub(super) async fn finish(&self, config: &LogConfig) -> io::Result<()> {
+        self.unsynced.set(true);
         self.largest().await?;
         self.times.last().await?;
         self.note_time();
@@ -288,10 +294,27 @@ impl Segment {
         if config.preallocate {
             self.trim().await?;
         }
+        self.release_memory();
+        Ok(())
+    }
+
+    fn release_memory(&self) {
         self.offsets.release();
         self.times.release();
         *self.recent.borrow_mut() = VecDeque::new();
-        Ok(())
+    }
+
+    /// Lets go what can be found again: the file, remembered places, written index entries.
+    pub(super) fn release(&self) {
+        self.close_file();
+        self.release_memory();
+    }
+
+    /// Whether [`finish`](Self::finish) would write entries of an index.
+    pub(super) fn has_new_entries(&self) -> bool {
+        self.offsets.has_unwritten()
+            || self.times.has_unwritten()
+            || self.largest.get().flatten() != self.times.known_last()
     }
 
     /// Cuts what lies behind the last batch: reserved room, or what an interrupted write left.
@@ -303,8 +326,25 @@ impl Segment {
         Ok(())
     }
 
+    /// Whether the files may hold what no sync covered.
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.unsynced.get()
+    }
+
+    /// Says that the files may hold what no sync covered.
+    pub(super) fn set_unsynced(&self) {
+        self.unsynced.set(true);
+    }
+
     /// Makes the batches durable, and index entries that were written.
     pub(super) async fn sync(&self) -> io::Result<()> {
+        if !self.unsynced.replace(false) {
+            return Ok(());
+        }
+        self.sync_files().await.inspect_err(|_| self.unsynced.set(true))
+    }
+
+    async fn sync_files(&self) -> io::Result<()> {
         self.file().await?.sync().await?;
         self.offsets.sync().await?;
         self.times.sync().await?;

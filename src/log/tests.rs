@@ -662,3 +662,20 @@ fn several_batches_are_one_write_and_index_entries_are_per_batch() {
         assert_eq!(index, expected);
     });
 }
+
+#[test]
+fn an_idle_log_keeps_no_file_open_and_little_memory() {
+    let inner = size_of::<crate::log::log::Inner>();
+    let segment = size_of::<crate::log::segment::Segment>();
+    println!("log {inner} bytes, segment {segment} bytes");
+    assert!(inner <= 640 && segment <= 448, "log {inner} bytes, segment {segment} bytes");
+    block_on(22, |runtime| async move {
+        put_golden(&runtime).await;
+        let mut setup = setup(&golden_config());
+        setup.clean = true;
+        let (log, _) = Log::open(&runtime, setup.clone()).await.expect("it opens");
+        assert!(!log.active().is_open());
+        log.close().await.expect("closes");
+        assert!(!log.active().is_open(), "an idle log is closed without a sync");
+    });
+}
