@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::base::{CallId, LeaderEpoch, Offset, PartitionKey, ShardId};
 use crate::metadata::{Delta, Image};
-use crate::partition::partition::DeleteRecordsError;
+use crate::partition::replica::DeleteRecordsError;
 use crate::partition::{
     AppendOutcome, EpochEnd, FetchError, FetchFrom, Fetched, OffsetFound, OffsetQuery, RequiredAcks,
 };

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::base::PartitionKey;
 use crate::mesh::message::{Answer, Ask};
 use crate::mesh::shard::{ReplyTo, Shard};
-use crate::partition::partition::DeleteRecordsError;
+use crate::partition::replica::DeleteRecordsError;
 use crate::partition::{Append, AppendFailure, AppendOutcome, FetchError, RequiredAcks};
 use crate::protocol::validate::Validated;
 use kafka_protocol::messages::describe_producers_response::ProducerState;
