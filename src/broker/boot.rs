@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::base::ShardId;
 use crate::broker::metadata_log::{MetadataLog, OpenMetadataLog, SegmentRules};
-use crate::broker::{Failure, controller, stop};
+use crate::broker::{Failure, controller, listen, stop};
 use crate::config::BrokerConfig;
 use crate::controller::{Registration, registration_records};
 use crate::kraft::SnapshotRules;
@@ -25,6 +25,7 @@ pub(super) async fn run(shard: &Rc<Shard>) -> Result<(), Failure> {
     let config = shard.config();
     let directory = config.log_dir.clone();
     let disk = shard.runtime.disk();
+    listen::check_unused(shard).await?;
     let opened = MetadataLog::open(&shard.runtime, how(&config)).await;
     let (mut metadata, image) = opened.map_err(|error| Failure(error.to_string()))?;
     let is_new = image.topic_count() == 0;
