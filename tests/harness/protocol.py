@@ -303,7 +303,8 @@ def delete_topic(connection, name):
     """DeleteTopics v1; returns the error code."""
     reader = connection.call(20, 1, array([string(name)]) + int32(30000))
     reader.int32()
-    return reader.array(lambda: (reader.string(), reader.int16()))[0][1]
+    rows = reader.array(lambda: (reader.string(), reader.int16()))
+    return rows[0][1] if rows else None
 
 
 def produce_body(topic, partition, records, acks=-1, transactional=None, timeout_ms=10000):
