@@ -41,8 +41,10 @@ pub(super) async fn run(shard: &Rc<Shard>) -> Result<(), Failure> {
         checkpoints,
         clean: was_clean,
     });
-    for core in 0..shard.runtime.shard_count() {
-        shard.ask(ShardId(core), Ask::Start(start.clone())).await;
+    let cores = (0..shard.runtime.shard_count()).map(ShardId);
+    let asked: Vec<_> = cores.map(|core| shard.ask(core, Ask::Start(start.clone()))).collect();
+    for begun in asked {
+        begun.await;
     }
     controller::spawn(shard, metadata, image);
     let took_us = shard.runtime.now().since(began).as_micros() as u64;
