@@ -46,6 +46,9 @@ pub(super) async fn run(shard: &Rc<Shard>) -> Result<(), Failure> {
     for begun in asked {
         begun.await;
     }
+    for core in 0..shard.runtime.shard_count() {
+        shard.ask(ShardId(core), Ask::Listen).await;
+    }
     controller::spawn(shard, metadata, image);
     let took_us = shard.runtime.now().since(began).as_micros() as u64;
     let cores = shard.runtime.shard_count();

@@ -41,8 +41,6 @@ impl Shard {
             let (shard, start) = (self.clone(), start.clone());
             self.runtime.spawn("recovery", async move { shard.open_all(&start, mine).await });
         }
-        self.started.set(true);
-        self.lifecycle.notify();
     }
 
     fn owned(&self, image: &Image) -> Vec<(PartitionKey, Arc<Topic>)> {

@@ -69,6 +69,8 @@ pub enum Ask {
     Sizes,
     /// Begin: open the partitions this core owns.
     Start(Arc<StartUp>),
+    /// All cores have begun: listen for clients.
+    Listen,
     /// The metadata changed.
     Apply {
         /// The metadata now.

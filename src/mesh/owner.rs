@@ -27,6 +27,7 @@ impl Shard {
             | Ask::Producers(_)
             | Ask::Sizes
             | Ask::Start(_)
+            | Ask::Listen
             | Ask::Apply { .. }
             | Ask::Drain
             | Ask::Exit
@@ -82,6 +83,11 @@ impl Shard {
             ),
             Ask::Start(start) => {
                 self.begin(&start).await;
+                Answer::Applied
+            }
+            Ask::Listen => {
+                self.started.set(true);
+                self.lifecycle.notify();
                 Answer::Applied
             }
             Ask::Exit => {

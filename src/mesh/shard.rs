@@ -47,7 +47,7 @@ pub struct Shard {
     pub ending: Cell<bool>,
     /// Told when `ending` is set.
     pub ending_notice: Notice,
-    /// Whether the core may listen: it has its metadata and its partitions.
+    /// Whether the core may listen: every core has its metadata and its partitions.
     pub started: Cell<bool>,
     /// Whether the core's main function returns.
     pub exiting: Cell<bool>,
