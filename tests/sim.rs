@@ -9,6 +9,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +26,7 @@ use corelog::protocol::fetch::{FetchPartition, FetchRequest, FetchResponse, Fetc
 use corelog::protocol::frame::RequestHeader;
 use corelog::protocol::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use corelog::protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
-use corelog::protocol::produce::{
-    ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic,
-};
+use corelog::protocol::produce::{ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic};
 use corelog::protocol::record::Records;
 use corelog::protocol::{ErrorCode, Message, Str};
 use corelog::runtime::sim::{MachineId, ProcessId, Random, World};
@@ -164,13 +163,12 @@ async fn find_topic(runtime: &Runtime, partitions: i32) {
     }
 }
 
-fn batch(producer: u64, id: i64, numbers: std::ops::Range<u64>, sequence: i32) -> Bytes {
-    let mut builder =
-        BatchBuilder::new().producer(ProducerStamp { id, epoch: 0, base_sequence: sequence });
+fn batch(producer: u64, stamp: ProducerStamp, numbers: Range<u64>, timestamp: i64) -> Bytes {
+    let mut builder = BatchBuilder::new().producer(stamp);
     for number in numbers {
         let value = format!("{producer} {number}");
         builder.append(&NewRecord {
-            timestamp: 1_767_000_000_000,
+            timestamp,
             key: None,
             value: Some(value.as_bytes()),
             headers: &[],
@@ -199,7 +197,9 @@ async fn produce(runtime: Runtime, producer: u64, plan: Rc<Plan>, seen: Shared) 
         let numbers = number..number + count;
         number += count;
         let sequence = &mut sequences[partition as usize];
-        let records = batch(producer, id, numbers.clone(), *sequence);
+        let stamp = ProducerStamp { id, epoch: 0, base_sequence: *sequence };
+        let now = runtime.wall_clock().to_wire();
+        let records = batch(producer, stamp, numbers.clone(), now);
         let request = ProduceRequest {
             acks: -1,
             timeout_ms: 10_000,
@@ -227,7 +227,8 @@ async fn produce(runtime: Runtime, producer: u64, plan: Rc<Plan>, seen: Shared) 
         *sequence += count as i32;
         let mut seen = seen.borrow_mut();
         for (at, number) in numbers.enumerate() {
-            let before = seen.acknowledged.insert((partition, base + at as i64), (producer, number));
+            let before =
+                seen.acknowledged.insert((partition, base + at as i64), (producer, number));
             assert_eq!(before, None, "an offset was acknowledged twice");
         }
     }

@@ -406,6 +406,9 @@ pub(super) async fn load_producers(
         match ProducerStates::decode_snapshot(&bytes) {
             Ok(loaded) => {
                 producers = loaded;
+                // As Kafka does it: what follows in the log counts as live, however old its
+                // timestamps are.
+                producers.expire(now, settings.producer_expiration);
                 from = at.max(log.start());
                 break;
             }
@@ -420,6 +423,5 @@ pub(super) async fn load_producers(
         })
         .await?;
     }
-    producers.expire(now, settings.producer_expiration);
     Ok(producers)
 }
