@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::base::ShardId;
 use crate::broker::metadata_log::{MetadataLog, OpenMetadataLog, SegmentRules};
-use crate::broker::{Failure, controller, stop};
+use crate::broker::{Failure, controller, listen, stop};
 use crate::config::BrokerConfig;
 use crate::controller::{Registration, registration_records};
 use crate::kraft::SnapshotRules;
@@ -25,6 +25,7 @@ pub(super) async fn run(shard: &Rc<Shard>) -> Result<(), Failure> {
     let config = shard.config();
     let directory = config.log_dir.clone();
     let disk = shard.runtime.disk();
+    listen::check_unused(shard).await?;
     let opened = MetadataLog::open(&shard.runtime, how(&config)).await;
     let (mut metadata, image) = opened.map_err(|error| Failure(error.to_string()))?;
     let is_new = image.topic_count() == 0;
@@ -40,8 +41,13 @@ pub(super) async fn run(shard: &Rc<Shard>) -> Result<(), Failure> {
         checkpoints,
         clean: was_clean,
     });
+    let cores = (0..shard.runtime.shard_count()).map(ShardId);
+    let asked: Vec<_> = cores.map(|core| shard.ask(core, Ask::Start(start.clone()))).collect();
+    for begun in asked {
+        begun.await;
+    }
     for core in 0..shard.runtime.shard_count() {
-        shard.ask(ShardId(core), Ask::Start(start.clone())).await;
+        shard.ask(ShardId(core), Ask::Listen).await;
     }
     controller::spawn(shard, metadata, image);
     let took_us = shard.runtime.now().since(began).as_micros() as u64;

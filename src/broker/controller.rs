@@ -87,7 +87,7 @@ impl Controller {
             }
             ControlAsk::Resign => ControlAnswer::Resigned(self.resign().await),
             ControlAsk::AllocateProducerIds => {
-                let (records, block) = self.decide(|ctx| controller::allocate_producer_ids(ctx));
+                let (records, block) = self.decide(controller::allocate_producer_ids);
                 ControlAnswer::ProducerIds(self.append(records).await.then_some(block))
             }
         }

@@ -41,6 +41,7 @@ async fn keep(shard: &Rc<Shard>) {
     for partition in shard.partitions() {
         let now = shard.runtime.wall_clock();
         partition.expire_producers(now);
+        partition.release_if_idle();
         match partition.apply_retention(now).await {
             Ok(0) => {}
             Ok(segments) => {

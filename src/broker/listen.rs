@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::broker::Failure;
 use crate::config::listener::Endpoint;
 use crate::connection;
 use crate::handlers::Client;
@@ -15,6 +16,20 @@ use crate::runtime::local::first;
 /// How often a core tries to take its port before it gives up: another process that ends leaves
 /// the port within that time.
 const LISTEN_TRIES_MAX: u32 = 20;
+
+/// Refuses addresses that another process listens on.
+pub(super) async fn check_unused(shard: &Rc<Shard>) -> Result<(), Failure> {
+    for endpoint in &shard.config().listeners {
+        let address = endpoint.bind_address();
+        shard.runtime.check_unused(&address).await.map_err(|error| {
+            Failure(format!(
+                "{address} can not be listened on ({error}); end the process that has it, or \
+                 change `listeners`"
+            ))
+        })?;
+    }
+    Ok(())
+}
 
 /// Opens this core's listeners once it has begun.
 pub(super) fn spawn(shard: &Rc<Shard>) {

@@ -15,6 +15,13 @@ pub(super) struct Kind<Q, A> {
     pub(super) answers: fn(Answer) -> Option<Vec<A>>,
 }
 
+/// The questions for one core, and their places among all of them.
+struct Share<Q> {
+    owner: ShardId,
+    places: Vec<usize>,
+    questions: Vec<(PartitionKey, Q)>,
+}
+
 /// Questions for offsets.
 pub(super) const OFFSETS: Kind<(PartitionKey, OffsetQuery), Result<OffsetFound, FetchError>> =
     Kind {
@@ -33,20 +40,20 @@ pub(super) async fn scatter<Q, A>(
     kind: Kind<(PartitionKey, Q), A>,
 ) -> Vec<Option<A>> {
     let mut answers: Vec<Option<A>> = questions.iter().map(|_| None).collect();
-    let mut shares: Vec<(ShardId, Vec<usize>, Vec<(PartitionKey, Q)>)> = Vec::new();
+    let mut shares: Vec<Share<Q>> = Vec::new();
     for (index, (key, question)) in questions.into_iter().enumerate() {
         let owner = shard.owner(key);
-        let at = shares.iter().position(|(known, ..)| *known == owner);
+        let at = shares.iter().position(|share| share.owner == owner);
         let at = at.unwrap_or_else(|| {
-            shares.push((owner, Vec::new(), Vec::new()));
+            shares.push(Share { owner, places: Vec::new(), questions: Vec::new() });
             shares.len() - 1
         });
-        shares[at].1.push(index);
-        shares[at].2.push((key, question));
+        shares[at].places.push(index);
+        shares[at].questions.push((key, question));
     }
     let asked: Vec<(Vec<usize>, Asked)> = shares
         .into_iter()
-        .map(|(owner, places, share)| (places, shard.ask(owner, (kind.ask)(share))))
+        .map(|share| (share.places, shard.ask(share.owner, (kind.ask)(share.questions))))
         .collect();
     for (places, asked) in asked {
         let Some(share) = asked.await.and_then(kind.answers) else { continue };

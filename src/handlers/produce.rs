@@ -21,7 +21,7 @@ use crate::protocol::produce::{
 };
 use crate::protocol::validate::{self, Refused, Validated};
 use crate::protocol::{ErrorCode, Malformed, Message, Str};
-use crate::runtime::local::next_ready;
+use crate::runtime::local::{first, next_ready};
 
 /// Client id of the admin client, which may write to internal topics (`AdminUtils`).
 const ADMIN_CLIENT: &str = "__admin_client";
@@ -266,7 +266,8 @@ async fn join(
         }
     };
     // Partitions without an answer keep the `RequestTimedOut` they began with.
-    shard.runtime.timeout(timeout, waiting).await;
+    let deadline = shard.runtime.now() + timeout;
+    first(waiting, shard.deadline(deadline)).await;
 }
 
 fn fill(places: &[Place], answer: Option<Answer>, response: &mut ProduceResponse) {

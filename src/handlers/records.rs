@@ -12,7 +12,7 @@ use crate::base::PartitionKey;
 use crate::handlers::call::{Kind, scatter};
 use crate::handlers::{Response, answer_cold};
 use crate::mesh::{Answer, Ask, Shard};
-use crate::partition::partition::DeleteRecordsError;
+use crate::partition::replica::DeleteRecordsError;
 use crate::protocol::frame::RequestHeader;
 use crate::protocol::{ErrorCode, Malformed, cold};
 

@@ -68,8 +68,8 @@ impl fmt::Display for StartError {
                 write!(
                     f,
                     "the metadata log belongs to a quorum of the controllers [{}], not to this \
-                     node and directory alone: set node.id and log.dirs to those of that controller, or \
-                     use an empty directory",
+                     node and directory alone: set node.id and log.dirs to those of that \
+                     controller, or use an empty directory",
                     nodes.join(", ")
                 )
             }

@@ -2,8 +2,8 @@
 //!
 //! After a clean stop everything can, and little is read. Otherwise the batches from the recovery
 //! point on are checked one by one, the log is cut at the first that is not whole and intact, and
-//! indexes are made anew from there. Index entries below the recovery point show where to begin: the
-//! batches they lead to are durable. Of the entries themselves the last may be missing.
+//! indexes are made anew from there. Index entries below the recovery point show where to begin:
+//! the batches they lead to are durable. Of the entries themselves the last may be missing.
 //!
 //! Source: Kafka's `LogLoader`, `LogSegment.recover`.
 

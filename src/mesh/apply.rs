@@ -35,14 +35,12 @@ impl Shard {
         for (key, _) in &mine {
             self.put_partition(*key, PartitionSlot::Opening);
         }
-        self.started.set(true);
-        self.lifecycle.notify();
         if start.clean {
             self.open_all(start, mine).await;
-            return;
+        } else {
+            let (shard, start) = (self.clone(), start.clone());
+            self.runtime.spawn("recovery", async move { shard.open_all(&start, mine).await });
         }
-        let (shard, start) = (self.clone(), start.clone());
-        self.runtime.spawn("recovery", async move { shard.open_all(&start, mine).await });
     }
 
     fn owned(&self, image: &Image) -> Vec<(PartitionKey, Arc<Topic>)> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::base::{CallId, LeaderEpoch, Offset, PartitionKey, ShardId};
 use crate::metadata::{Delta, Image};
-use crate::partition::partition::DeleteRecordsError;
+use crate::partition::replica::DeleteRecordsError;
 use crate::partition::{
     AppendOutcome, EpochEnd, FetchError, FetchFrom, Fetched, OffsetFound, OffsetQuery, RequiredAcks,
 };
@@ -69,6 +69,8 @@ pub enum Ask {
     Sizes,
     /// Begin: open the partitions this core owns.
     Start(Arc<StartUp>),
+    /// All cores have begun: listen for clients.
+    Listen,
     /// The metadata changed.
     Apply {
         /// The metadata now.

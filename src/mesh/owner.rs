@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::base::PartitionKey;
 use crate::mesh::message::{Answer, Ask};
 use crate::mesh::shard::{ReplyTo, Shard};
-use crate::partition::partition::DeleteRecordsError;
+use crate::partition::replica::DeleteRecordsError;
 use crate::partition::{Append, AppendFailure, AppendOutcome, FetchError, RequiredAcks};
 use crate::protocol::validate::Validated;
 use kafka_protocol::messages::describe_producers_response::ProducerState;
@@ -27,6 +27,7 @@ impl Shard {
             | Ask::Producers(_)
             | Ask::Sizes
             | Ask::Start(_)
+            | Ask::Listen
             | Ask::Apply { .. }
             | Ask::Drain
             | Ask::Exit
@@ -82,6 +83,11 @@ impl Shard {
             ),
             Ask::Start(start) => {
                 self.begin(&start).await;
+                Answer::Applied
+            }
+            Ask::Listen => {
+                self.started.set(true);
+                self.lifecycle.notify();
                 Answer::Applied
             }
             Ask::Exit => {

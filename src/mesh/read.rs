@@ -6,7 +6,7 @@ use crate::base::PartitionKey;
 use crate::log::AtLeast;
 use crate::mesh::message::{Answer, ReadAsk};
 use crate::mesh::shard::{ReplyTo, Shard};
-use crate::partition::partition::Watcher;
+use crate::partition::replica::Watcher;
 use crate::partition::{FetchError, FetchFrom, Fetched};
 use crate::runtime::local::first;
 

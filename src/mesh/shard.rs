@@ -4,10 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use crate::base::{CallId, PartitionKey, ShardId, Uuid};
+use crate::base::{CallId, Instant, PartitionKey, ShardId, Uuid};
 use crate::config::BrokerConfig;
 use crate::mesh::message::{Answer, Ask, Body, ControlAsk, Envelope};
 use crate::mesh::settings::TopicSettings;
@@ -46,7 +47,7 @@ pub struct Shard {
     pub ending: Cell<bool>,
     /// Told when `ending` is set.
     pub ending_notice: Notice,
-    /// Whether the core may listen: it has its metadata and its partitions.
+    /// Whether the core may listen: every core has its metadata and its partitions.
     pub started: Cell<bool>,
     /// Whether the core's main function returns.
     pub exiting: Cell<bool>,
@@ -62,6 +63,9 @@ pub struct Shard {
     settings: RefCell<FxHashMap<Uuid, Rc<TopicSettings>>>,
     partitions: RefCell<FxHashMap<PartitionKey, PartitionSlot>>,
     opened: Notice,
+    tick: Notice,
+    ticking: Cell<bool>,
+    tick_waiters: Cell<usize>,
     calls: RefCell<FxHashMap<u64, Reply<Answer>>>,
     call_next: Cell<u64>,
     parked: RefCell<FxHashMap<(ShardId, CallId), Reply<()>>>,
@@ -100,6 +104,9 @@ impl Shard {
             settings: RefCell::default(),
             partitions: RefCell::default(),
             opened: Notice::new(),
+            tick: Notice::new(),
+            ticking: Cell::new(false),
+            tick_waiters: Cell::new(0),
             calls: RefCell::default(),
             call_next: Cell::new(0),
             parked: RefCell::default(),
@@ -289,6 +296,25 @@ impl Shard {
         }
     }
 
+    /// Waits until `deadline`, to within [`TICK`] behind it. All waiters of a core share one timer,
+    /// which runs only while there are any: for deadlines that are almost never reached.
+    pub async fn deadline(self: &Rc<Self>, deadline: Instant) {
+        let _waiter = TickWaiter::new(self);
+        while self.runtime.now() < deadline {
+            if !self.ticking.replace(true) {
+                let shard = self.clone();
+                self.runtime.spawn("deadlines", async move {
+                    while shard.tick_waiters.get() > 0 {
+                        shard.runtime.sleep(TICK).await;
+                        shard.tick.notify();
+                    }
+                    shard.ticking.set(false);
+                });
+            }
+            self.tick.notified().await;
+        }
+    }
+
     /// Receives and dispatches messages of other cores, for as long as the process lives.
     pub async fn run_mesh(self: Rc<Self>) {
         let mut inbox = Vec::new();
@@ -329,6 +355,25 @@ impl Shard {
     /// Forgets a parked read.
     pub(super) fn unpark(&self, from: ShardId, call: CallId) {
         self.parked.borrow_mut().remove(&(from, call));
+    }
+}
+
+/// Coarseness of [`Shard::deadline`].
+const TICK: Duration = Duration::from_millis(50);
+
+/// Counts who waits for a tick, also when the wait is abandoned.
+struct TickWaiter<'a>(&'a Shard);
+
+impl<'a> TickWaiter<'a> {
+    fn new(shard: &'a Shard) -> Self {
+        shard.tick_waiters.set(shard.tick_waiters.get() + 1);
+        Self(shard)
+    }
+}
+
+impl Drop for TickWaiter<'_> {
+    fn drop(&mut self) {
+        self.0.tick_waiters.set(self.0.tick_waiters.get() - 1);
     }
 }
 

@@ -277,7 +277,7 @@ mod tests {
         ];
         let partly = vec![Effect::HighWatermarkMoved { to: Offset::new(4) }];
         let cases: [(&str, &[Input], Vec<Effect>); 5] = [
-            ("waits only", &[wait.clone()], vec![]),
+            ("waits only", std::slice::from_ref(&wait), vec![]),
             ("leader has it", &[wait.clone(), written.clone()], vec![]),
             ("follower lacks one", &[wait.clone(), written.clone(), behind], partly),
             ("both have it", &[wait.clone(), written.clone(), fetched.clone()], done.clone()),

@@ -9,9 +9,9 @@
 
 pub mod leader;
 pub mod message;
-pub mod partition;
 pub mod producers;
 mod read;
+pub mod replica;
 pub mod snapshot;
 mod writer;
 
@@ -20,4 +20,4 @@ pub use message::{
     Append, AppendFailure, AppendOutcome, Appended, EpochEnd, FetchError, FetchFrom, Fetched,
     Isolation, OffsetFound, OffsetQuery, PartitionSettings, RequiredAcks, TimestampQuery,
 };
-pub use partition::{Leadership, OpenPartition, Partition};
+pub use replica::{Leadership, OpenPartition, Partition};

@@ -5,7 +5,7 @@ use crate::log::{AtLeast, ReadError};
 use crate::partition::message::{
     EpochEnd, FetchError, FetchFrom, Fetched, Isolation, OffsetFound, OffsetQuery, TimestampQuery,
 };
-use crate::partition::partition::Partition;
+use crate::partition::replica::Partition;
 
 impl Partition {
     /// Reads from one partition. `at_least` says whether a first batch larger than the limits is

@@ -12,8 +12,8 @@ use crate::base::{Offset, Timestamp};
 use crate::log::{AppendBatch, BatchMeta};
 use crate::partition::leader::{Input, Ticket};
 use crate::partition::message::{Append, AppendFailure, Appended, RequiredAcks};
-use crate::partition::partition::{Done, Inner, Queued, load_producers};
 use crate::partition::producers::Check;
+use crate::partition::replica::{Done, Inner, Queued, load_producers};
 use crate::protocol::batch::stamp;
 use crate::runtime::local::next_turn;
 

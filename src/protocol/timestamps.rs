@@ -1,7 +1,8 @@
 //! Finding records by their time within one batch, for ListOffsets.
 //!
 //! Batches are chosen by the log, by its indexes and their `max_timestamp`; here the records
-//! decide, in compressed batches too. With LogAppendTime all records of a batch have its `max_timestamp`.
+//! decide, in compressed batches too. With LogAppendTime all records of a batch have its
+//! `max_timestamp`.
 
 use std::fmt;
 

@@ -168,6 +168,16 @@ impl Runtime {
         }
     }
 
+    /// Whether `address` ("host:port") can be listened on: `AddrInUse` when another process does.
+    /// To be asked before any core listens, for the kernel would let processes share the port.
+    pub async fn check_unused(&self, address: &str) -> std::io::Result<()> {
+        match self {
+            Self::Real(core) => core.check_unused(address).await,
+            // Simulated processes of one machine have ports of their own.
+            Self::Sim(_) => Ok(()),
+        }
+    }
+
     /// Connects to `address` ("host:port").
     pub async fn connect(&self, address: &str) -> std::io::Result<(StreamReader, StreamWriter)> {
         match self {

@@ -11,7 +11,10 @@ use crate::runtime::real;
 
 macro_rules! fixtures {
     ($($name:literal),*) => {
-        [$(($name, include_bytes!(concat!("../../../tests/fixtures/metadata/", $name)).as_slice())),*]
+        [$((
+            $name,
+            include_bytes!(concat!("../../../tests/fixtures/metadata/", $name)).as_slice(),
+        )),*]
     };
 }
 

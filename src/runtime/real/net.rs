@@ -147,6 +147,14 @@ impl Core {
         Err(last)
     }
 
+    /// Whether the address can be listened on: `AddrInUse` when another process does.
+    pub async fn check_unused(&self, address: &str) -> io::Result<()> {
+        for candidate in self.resolve(address).await? {
+            sys::check_unused(&candidate)?;
+        }
+        Ok(())
+    }
+
     fn listen_on(&self, address: &SocketAddr) -> io::Result<Listener> {
         let socket = sys::listening_socket(address)?;
         let sizes = [

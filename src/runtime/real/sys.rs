@@ -287,6 +287,16 @@ fn file_system(path: &Path) -> io::Result<libc::statvfs> {
 /// It blocks on purpose: an accept through io_uring on a socket that does not would fail with
 /// `EAGAIN` instead of waiting. Buffer sizes set here are inherited by accepted sockets.
 pub(super) fn listening_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    bound_socket(address, &[libc::SO_REUSEADDR, libc::SO_REUSEPORT])
+}
+
+/// Whether anybody listens on the address: `AddrInUse`. Without `SO_REUSEPORT` the kernel tells;
+/// with it, two processes of one user would share the port's connections.
+pub(super) fn check_unused(address: &SocketAddr) -> io::Result<()> {
+    bound_socket(address, &[libc::SO_REUSEADDR]).map(drop)
+}
+
+fn bound_socket(address: &SocketAddr, options: &[libc::c_int]) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     // SAFETY: no memory is passed.
     let fd = checked(unsafe {
@@ -294,8 +304,9 @@ pub(super) fn listening_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
     })?;
     // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-    set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-    set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    for option in options {
+        set_option(&socket, libc::SOL_SOCKET, *option, 1)?;
+    }
     bind(&socket, address)?;
     Ok(socket)
 }

@@ -78,6 +78,7 @@ pub(super) struct Inner {
     pub(super) unsynced_bytes: Cell<u64>,
     pub(super) syncing: Cell<bool>,
     pub(super) sync_wanted: Cell<Option<Offset>>,
+    end_last_seen: Cell<Offset>,
     watchers: RefCell<Watchers>,
 }
 
@@ -174,6 +175,7 @@ impl Partition {
             unsynced_bytes: Cell::new(0),
             syncing: Cell::new(false),
             sync_wanted: Cell::new(None),
+            end_last_seen: Cell::new(Offset::ZERO),
             watchers: RefCell::default(),
         };
         Ok((Self(Rc::new(inner)), opened))
@@ -257,6 +259,14 @@ impl Partition {
         }
         self.0.queue.borrow_mut().push_back(Queued { append, done: Box::new(done) });
         super::writer::start(&self.0);
+    }
+
+    /// Lets open files go when nothing was appended since the last call.
+    pub fn release_if_idle(&self) {
+        let end = self.0.log.end();
+        if self.0.end_last_seen.replace(end) == end {
+            self.0.log.release_files();
+        }
     }
 
     /// Drops producers that were idle too long.
