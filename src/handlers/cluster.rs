@@ -236,6 +236,7 @@ async fn create(
             // Neither a name nor an id: Kafka has no better answer either.
             response.topics.push(MetadataTopic {
                 error: ErrorCode::UnknownServerError,
+                name: Some(Str::default()),
                 ..MetadataTopic::default()
             });
             continue;

@@ -296,7 +296,7 @@ impl Shard {
         }
     }
 
-    /// Waits until `deadline`, to within [`TICK`] behind it. All waiters of a core share one timer,
+    /// Waits until `deadline`, to within 50 ms behind it. All waiters of a core share one timer,
     /// which runs only while there are any: for deadlines that are almost never reached.
     pub async fn deadline(self: &Rc<Self>, deadline: Instant) {
         let _waiter = TickWaiter::new(self);
