@@ -26,8 +26,8 @@ struct Known {
 }
 
 impl Shard {
-    /// Opens the partitions this core owns. After a clean stop they are open when this returns;
-    /// after a crash they are checked in the background, and answer "not leader" until then.
+    /// Opens the partitions this core owns. After a crash their logs are checked
+    /// first.
     pub(super) async fn begin(self: &Rc<Self>, start: &Arc<StartUp>) {
         self.set_image(start.image.clone());
         self.set_cluster_id(&start.cluster_id);
@@ -35,12 +35,9 @@ impl Shard {
         for (key, _) in &mine {
             self.put_partition(*key, PartitionSlot::Opening);
         }
-        if start.clean {
-            self.open_all(start, mine).await;
-        } else {
-            let (shard, start) = (self.clone(), start.clone());
-            self.runtime.spawn("recovery", async move { shard.open_all(&start, mine).await });
-        }
+        // A partition that refused the first of two batches in flight and took the second would
+        // have lost the producer's order: clients are served once every log is open.
+        self.open_all(start, mine).await;
     }
 
     fn owned(&self, image: &Image) -> Vec<(PartitionKey, Arc<Topic>)> {

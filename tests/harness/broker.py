@@ -36,13 +36,22 @@ class BrokerFailed(Exception):
     """The broker did not start or stop; the message has the tail of what it printed."""
 
 
+_given_ports = set()
+
+
 def free_port():
-    """A TCP port nobody listens on, outside of the range the kernel gives to clients."""
+    """A TCP port nobody listens on, outside of the range the kernel gives to clients.
+
+    None is given twice: brokers take theirs later.
+    """
     for _ in range(1000):
         port = random.randrange(21000, 31000)
+        if port in _given_ports:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
+                _given_ports.add(port)
                 return port
             except OSError:
                 continue

@@ -72,6 +72,7 @@ impl Directories {
                         // Before its own meta.properties: a crash in between formats it again.
                         format_metadata_log(runtime, how, id).await?;
                     }
+                    sync_ancestors(&disk, path).await?;
                     write_meta(&disk, path, &cluster, how.node, id).await?;
                     id
                 }
@@ -159,6 +160,19 @@ fn check(
         }
     }
     Ok(cluster)
+}
+
+/// Makes the names that lead to a new directory durable: it may have been made with its parents.
+async fn sync_ancestors(disk: &Disk, path: &Path) -> Result<(), MetadataLogError> {
+    for ancestor in path.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
+        match disk.sync_directory(ancestor).await {
+            Ok(()) => {}
+            // One that may not be read was there before: its maker could read it.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(MetadataLogError::io(ancestor)(error)),
+        }
+    }
+    Ok(())
 }
 
 async fn write_meta(
