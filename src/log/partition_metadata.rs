@@ -72,6 +72,10 @@ pub async fn check_or_write(disk: &Disk, directory: &Path, expected: Uuid) -> Re
             None => Err(Mismatch::Damaged),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // The directory may be new. Once the file is there, its name is durable.
+            if let Some(parent) = directory.parent() {
+                disk.sync_directory(parent).await.map_err(Mismatch::Io)?;
+            }
             disk.write_atomically(&path, format(expected).as_bytes()).await.map_err(Mismatch::Io)
         }
         Err(error) => Err(Mismatch::Io(error)),
