@@ -140,6 +140,11 @@ impl Partition {
             clean: open.clean,
         };
         let (log, opened) = Log::open(runtime, setup).await?;
+        if open.settings.flush_record_count < u64::MAX {
+            // What a killed process left in the page cache was not promised, but now it is served,
+            // and what is sent again of it is acknowledged.
+            log.flush().await?;
+        }
         let producers = load_producers(&log, &open.settings, runtime.wall_clock()).await?;
         if log.latest_epoch().is_none_or(|known| known < open.leadership.epoch) {
             log.assign_epoch(open.leadership.epoch, log.end()).await?;
