@@ -132,7 +132,9 @@ impl Run {
             let disk: Disk = runtime.disk();
             disk.read(marker).await.is_ok()
         });
-        assert!(found, "seed {seed}: a clean stop leaves its marker");
+        // One that is told to end while it checks logs leaves none.
+        let has_begun = self.seen.borrow().ends.is_some();
+        assert!(found || !has_begun, "seed {seed}: a clean stop leaves its marker");
     }
 
     fn settle(&self, what: &str, mut settled: impl FnMut() -> bool) {

@@ -269,7 +269,8 @@ impl Sender {
     /// a producer snapshot holds the last batch of each producer only. A later one was sent too,
     /// and that the record is there once is checked at the end.
     fn is_forgotten(&self, batch: &Batch) -> bool {
-        let mut in_flight = self.in_flight.iter().flat_map(|(_, request)| request);
+        let in_flight = self.in_flight.iter().map(|(_, request)| request);
+        let mut in_flight = in_flight.chain(&self.unsent).flatten();
         batch.is_again
             && in_flight.any(|later| later.partition == batch.partition && later.is_again)
     }
