@@ -1,0 +1,245 @@
+//! The real broker on the simulated runtime: producers and consumers, kills and restarts.
+//!
+//! One seed decides everything: cores, partitions, durability, batches, requests in flight, when
+//! the process is killed or told to end or its machine loses power, the order of tasks, delays.
+//! `SIM_SEEDS` sets how many seeds run (500 by default), `SIM_SEED` names one to run alone.
+//!
+//! Checked at every answer: offsets are dense, what was read stays, the high watermark never moves
+//! back. Checked at the end: everything acknowledged is there, as often as its producer promises
+//! and in its order, consumers reach the ends, and a clean stop leaves its marker. Once faults
+//! stop, everything settles within a bounded time.
+
+mod check;
+mod client;
+mod consume;
+mod plan;
+mod produce;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use corelog::broker::{Verdict, run_core};
+use corelog::mesh::Envelope;
+use corelog::runtime::sim::{MachineId, ProcessId, World};
+use corelog::runtime::{Disk, Lanes, Runtime};
+
+use check::{Content, Shared, check_beginning};
+use consume::{consume, read_all};
+use plan::{Durability, Fault, Plan, Stop};
+use produce::Producer;
+
+/// Within this time everything settles once faults have stopped.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
+
+/// Within this time a broker that was told to end has ended.
+const STOPPED_AFTER: Duration = Duration::from_secs(10);
+
+/// What one run may take; the longest of many seeds took a tenth of it.
+const STEPS_MAX: u64 = 5_000_000;
+
+/// Seeds that once failed, each with what it found.
+const KEPT: [(u64, &str); 3] = [
+    (2, "a power loss took the new log directory, whose own name had never been synced"),
+    (343, "a power loss took a partition whose first start was killed before its name was synced"),
+    (
+        426,
+        "records that a kill left in the page cache were served unsynced, and lost with the power",
+    ),
+];
+
+/// Seeds that run twice.
+const REPEATED: u64 = 20;
+
+/// One run: a world with a broker's machine and a clients' machine.
+struct Run {
+    seed: u64,
+    plan: Plan,
+    world: World,
+    machine: MachineId,
+    clients: MachineId,
+    seen: Shared,
+    broker: ProcessId,
+    verdict: Verdict,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let plan = Plan::of(seed);
+        let world = World::new(seed);
+        world.set_steps_max(STEPS_MAX);
+        world.set_lane_capacity(plan.lane_capacity);
+        world.set_socket_buffer_bytes(plan.socket_buffer_bytes);
+        let machine = world.machine("broker");
+        let clients = world.machine("clients");
+        let (broker, verdict) = start_broker(&world, machine, &plan, plan.cores);
+        Self { seed, plan, world, machine, clients, seen: Shared::default(), broker, verdict }
+    }
+
+    fn start_clients(&self) {
+        let partitions = self.plan.partitions;
+        for (number, plan) in (0..).zip(&self.plan.producers) {
+            let (plan, seen) = (plan.clone(), self.seen.clone());
+            self.start_client("producer", move |runtime| {
+                let (plan, seen) = (plan.clone(), seen.clone());
+                Producer { runtime, number, plan, partitions, seen }.run()
+            });
+        }
+    }
+
+    fn start_consumers(&self) -> Vec<ProcessId> {
+        let partitions = self.plan.partitions;
+        let consumers = self.plan.consumers.iter().map(|plan| {
+            let (plan, seen) = (plan.clone(), self.seen.clone());
+            self.start_client("consumer", move |runtime| {
+                consume(runtime, plan.clone(), partitions, seen.clone())
+            })
+        });
+        consumers.collect()
+    }
+
+    fn start_client<F>(&self, name: &str, main: impl Fn(Runtime) -> F) -> ProcessId
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        self.world.start_process(self.clients, name, 1, |runtime, _: Lanes<()>| main(runtime))
+    }
+
+    /// Ends the broker, and starts it again.
+    fn carry_out(&mut self, fault: &Fault) {
+        match fault.stop {
+            Stop::Kill => self.world.kill(self.broker),
+            Stop::Clean => self.stop_cleanly(),
+            Stop::CleanCutShort(after) => {
+                self.world.terminate(self.broker);
+                self.world.run_for(after);
+                self.world.kill(self.broker);
+            }
+            Stop::Crash => self.world.crash(self.machine),
+        }
+        let started = start_broker(&self.world, self.machine, &self.plan, fault.cores_then);
+        (self.broker, self.verdict) = started;
+    }
+
+    fn stop_cleanly(&self) {
+        let seed = self.seed;
+        self.world.terminate(self.broker);
+        let ended = self.world.run_until(STOPPED_AFTER, || self.world.exited(self.broker));
+        assert!(ended, "seed {seed}: the broker did not end when told to");
+        assert_eq!(self.verdict.get(), Some(&Ok(())), "seed {seed}: the broker's verdict");
+        let marker = Path::new("/data/.kafka_cleanshutdown");
+        let found = self.world.run(self.machine, async move |runtime: Runtime| {
+            let disk: Disk = runtime.disk();
+            disk.read(marker).await.is_ok()
+        });
+        // One that is told to end while it checks logs leaves none.
+        let has_begun = self.seen.borrow().ends.is_some();
+        assert!(found || !has_begun, "seed {seed}: a clean stop leaves its marker");
+    }
+
+    fn settle(&self, what: &str, mut settled: impl FnMut() -> bool) {
+        let verdict = || match self.verdict.get() {
+            Some(Err(failure)) => failure.0.clone(),
+            Some(Ok(())) => "it ended".to_owned(),
+            None => "it runs".to_owned(),
+        };
+        let in_time = self.world.run_until(SETTLED_AFTER, &mut settled);
+        let Self { seed, plan, .. } = self;
+        assert!(in_time, "seed {seed}: {what} do not settle; broker: {}; {plan:?}", verdict());
+    }
+
+    fn read_all(&self) -> (Vec<i64>, Content) {
+        let partitions = self.plan.partitions;
+        self.world.run(self.clients, move |runtime| read_all(runtime, partitions))
+    }
+}
+
+fn start_broker(
+    world: &World,
+    machine: MachineId,
+    plan: &Plan,
+    cores: u16,
+) -> (ProcessId, Verdict) {
+    let config = plan.config();
+    let verdict = Verdict::default();
+    let told = verdict.clone();
+    let process = world.start_process(machine, "broker", cores, move |runtime, lanes| {
+        let lanes: Lanes<Envelope> = lanes;
+        run_core(runtime, lanes, config.clone(), told.clone())
+    });
+    (process, verdict)
+}
+
+/// Runs one seed: its history, as a hash and a number of steps.
+fn simulate(seed: u64) -> (u64, u64) {
+    let mut run = Run::new(seed);
+    run.start_clients();
+    let consumers = run.start_consumers();
+    for fault in run.plan.faults.clone() {
+        run.world.run_for(fault.after);
+        run.carry_out(&fault);
+    }
+    let producers = run.plan.producers.len();
+    run.settle("the producers", || run.seen.borrow().sent.len() == producers);
+    // What was sent without asking for an answer is on its way still.
+    run.world.run_for(Duration::from_secs(1));
+    let (ends, all) = run.read_all();
+    run.seen.borrow().check(seed, &all);
+    run.seen.borrow_mut().ends = Some(ends);
+    run.settle("the consumers", || consumers.iter().all(|consumer| run.world.exited(*consumer)));
+    run.seen.borrow().check(seed, &all);
+
+    let last = run.plan.last;
+    run.carry_out(&last);
+    let (_, after) = run.read_all();
+    if last.stop == Stop::Crash && run.plan.durability == Durability::PageCache {
+        check_beginning(seed, &all, &after);
+    } else {
+        assert_eq!(after, all, "seed {seed}: changed by {last:?}");
+    }
+    (run.world.history_hash(), run.world.steps())
+}
+
+fn seed_count() -> u64 {
+    std::env::var("SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(500)
+}
+
+fn simulate_each(seeds: impl Iterator<Item = u64>) {
+    for seed in seeds {
+        simulate(seed);
+    }
+}
+
+#[test]
+fn seeds_that_once_failed_hold() {
+    let wanted = std::env::var("SIM_SEED").ok().map(|text| text.parse().expect("a seed"));
+    for (seed, what) in KEPT {
+        println!("seed {seed}: {what}");
+        simulate(seed);
+    }
+    if let Some(seed) = wanted {
+        println!("seed {seed}: {:#?}", Plan::of(seed));
+        println!("seed {seed}: history and steps {:?}", simulate(seed));
+    }
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    let mut hashes = BTreeSet::new();
+    for seed in 0..REPEATED {
+        let first = simulate(seed);
+        assert_eq!(first, simulate(seed), "seed {seed} has two histories");
+        hashes.insert(first.0);
+    }
+    assert_eq!(hashes.len() as u64, REPEATED, "different seeds have different histories");
+}
+
+#[test]
+fn clients_are_told_the_truth_even_seeds() {
+    simulate_each((0..seed_count()).step_by(2));
+}
+
+#[test]
+fn clients_are_told_the_truth_odd_seeds() {
+    simulate_each((1..seed_count()).step_by(2));
+}
