@@ -5,11 +5,13 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -17,20 +19,19 @@ use futures_lite::FutureExt;
 use tracing::error;
 
 use crate::base::{Instant, ShardId, Timestamp};
-use crate::runtime::local::{Notice, oneshot};
+use crate::runtime::local::{Notice, next_turn};
 
+use super::bell::Bells;
 use super::disk::{AppendPath, Disk};
+use super::reactor::Reactor;
 use super::start::Options;
 use super::sys;
+use super::watchdog::Heart;
 
 /// How long a core may work before it looks at its sockets, timers and lanes again.
 const WORK_BUDGET: Duration = Duration::from_micros(500);
 
-/// A sleep so short that it is over at the next pass of the reactor, but not before: the only way
-/// to reach the reactor while tasks stay runnable (5.7 us; glommio's own yields do not get there).
-const FORCED_PASS: Duration = Duration::from_nanos(200);
-
-/// Longest sleep given to the timer wheel, whose arithmetic panics on "for ever".
+/// Longest sleep: the clock's arithmetic does not know "for ever".
 const SLEEP_MAX: Duration = Duration::from_secs(3600 * 24 * 365);
 
 /// Buffers kept for gathering small file slices, and the largest one that is kept, in bytes.
@@ -72,8 +73,9 @@ struct State {
     shard: ShardId,
     shard_count: u16,
     options: Options,
-    turn_began: Cell<u64>,
-    tasks_polled: Cell<u64>,
+    reactor: Rc<Reactor>,
+    bells: Arc<Bells>,
+    heart: Heart,
     terminated: Cell<bool>,
     termination: Notice,
     counters: Cell<Counters>,
@@ -82,20 +84,31 @@ struct State {
     closer: Sender<OwnedFd>,
 }
 
+/// What a core's handle is made of.
+pub(super) struct CoreParts {
+    pub(super) reactor: Rc<Reactor>,
+    pub(super) bells: Arc<Bells>,
+    /// Where files go whose last close may take long.
+    pub(super) closer: Sender<OwnedFd>,
+}
+
 impl Core {
-    /// The handle of core `shard`; made on its executor.
+    /// The handle of core `shard`; made on its thread.
     pub(super) fn new(
         shard: ShardId,
         shard_count: u16,
         options: Options,
-        closer: Sender<OwnedFd>,
+        parts: CoreParts,
+        heart: Heart,
     ) -> Self {
+        let CoreParts { reactor, bells, closer } = parts;
         Self(Rc::new(State {
             shard,
             shard_count,
             options,
-            turn_began: Cell::new(sys::monotonic_nanos()),
-            tasks_polled: Cell::new(0),
+            reactor,
+            bells,
+            heart,
             terminated: Cell::new(false),
             termination: Notice::new(),
             counters: Cell::default(),
@@ -144,8 +157,9 @@ impl Core {
     /// Runs `future` to its end, detached; a panic in it ends this task only (traps 2 and 5).
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + 'static) {
         let shard = self.shard();
+        let counted = self.counted(AssertUnwindSafe(future).catch_unwind());
         glommio::spawn_local(async move {
-            if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
+            if let Err(panic) = counted.await {
                 let reason = panic_text(&*panic);
                 error!(shard = %shard, task = name, reason, "a task panicked and was ended");
             }
@@ -153,29 +167,28 @@ impl Core {
         .detach();
     }
 
-    /// Runs `future` to its end even when the caller gives up waiting; `None` when it panicked.
-    ///
-    /// What the kernel or another thread is busy with must not be dropped half way: its result
-    /// (an open file, say) would be lost without being closed.
-    pub(super) async fn complete<T: 'static>(
-        &self,
-        future: impl Future<Output = T> + 'static,
-    ) -> Option<T> {
-        let (reply, answer) = oneshot();
-        self.spawn("completion", async move { reply.send(future.await) });
-        answer.await
+    /// `future`, its polls known to the reactor: every task must be made of such.
+    pub(super) fn counted<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        let polls = self.0.reactor.polls();
+        async move {
+            let mut future = pin!(future);
+            poll_fn(|cx| {
+                polls.set(polls.get() + 1);
+                future.as_mut().poll(cx)
+            })
+            .await
+        }
     }
 
-    /// Runs `work` on this core's pool of threads that may wait for the disk.
-    ///
-    /// A panic in it becomes an error: it would kill the pool (trap 4).
+    /// Runs `work` on this core's pool of threads that may wait for the disk, to its end even when
+    /// the caller gives up waiting. A panic in it becomes an error.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let call = glommio::executor().spawn_blocking(move || catch_unwind(AssertUnwindSafe(work)));
-        match self.complete(call).await {
-            Some(Ok(result)) => result,
+        let answer = self.0.reactor.pool().dispatch(Box::new(move || Box::new(work())))?;
+        match answer.await {
+            Some(Ok(returned)) => *returned.downcast().expect("a call returns its own type"),
             Some(Err(panic)) => Err(io::Error::other(format!(
                 "a call on the blocking pool panicked: {}",
                 panic_text(&*panic)
@@ -186,42 +199,29 @@ impl Core {
 
     /// Waits for `duration`.
     pub async fn sleep(&self, duration: Duration) {
-        glommio::timer::sleep(duration.min(SLEEP_MAX)).await;
+        let nanos = duration.min(SLEEP_MAX).as_nanos() as u64;
+        self.0.reactor.sleep_until(sys::monotonic_nanos() + nanos).await;
     }
 
-    /// Visits the reactor when this turn has used up the work budget; else returns at once.
-    ///
-    /// The executor counts its visits to the run queue, one between two passes of the reactor; the
-    /// clock of a turn starts at the first call of `pass` in it (trap 10).
+    /// Lets the reactor have its turn when this one has used up the work budget; else returns at
+    /// once.
     pub async fn pass(&self) {
-        if self.note_turn() {
-            self.0.turn_began.set(sys::monotonic_nanos());
-            return;
-        }
-        let worked = sys::monotonic_nanos().saturating_sub(self.0.turn_began.get());
+        let worked = sys::monotonic_nanos().saturating_sub(self.0.reactor.turn_began());
         if u128::from(worked) < WORK_BUDGET.as_nanos() {
             return;
         }
         self.count(|counters| counters.passes += 1);
-        glommio::timer::sleep(FORCED_PASS).await;
+        next_turn().await;
     }
 
-    /// Whether the executor began a new turn since this was last asked. The executor hands its
-    /// statistics out once, so they are added up here.
-    fn note_turn(&self) -> bool {
-        let stats = glommio::executor().executor_stats();
-        self.0.tasks_polled.set(self.0.tasks_polled.get() + stats.tasks_executed());
-        let began = stats.scheduler_runs() > 0;
-        if began {
-            self.0.turn_began.set(sys::monotonic_nanos());
-        }
-        began
+    /// This core's reactor.
+    pub(super) fn reactor(&self) -> &Rc<Reactor> {
+        &self.0.reactor
     }
 
-    /// How many times tasks were polled on this core; an idle core's number stands still.
-    pub(super) fn tasks_polled(&self) -> u64 {
-        self.note_turn();
-        self.0.tasks_polled.get()
+    /// The bells of all cores.
+    pub(super) fn bells(&self) -> Arc<Bells> {
+        self.0.bells.clone()
     }
 
     /// Resolves when the process was asked to end.
@@ -236,6 +236,21 @@ impl Core {
         if !self.0.terminated.replace(true) {
             self.0.termination.notify();
         }
+    }
+
+    /// Starts what the watchdog needs of this core; on its executor.
+    pub(super) fn start_heart_beat(&self) {
+        let core = self.clone();
+        // The process's handle on the core is the reactor's: it holds none on itself for long.
+        let weak = Rc::downgrade(&self.0);
+        self.0.reactor.on_bell(move || {
+            if let Some(state) = weak.upgrade()
+                && state.heart.is_terminating()
+            {
+                Self(state).terminate();
+            }
+        });
+        core.0.heart.start(&core);
     }
 
     /// Has the process end as a signal would: `terminated` resolves on every core.
@@ -273,16 +288,6 @@ impl Core {
             buffer.clear();
             kept.push(buffer);
         }
-    }
-}
-
-/// glommio's errors as the operating system's.
-pub(super) fn io_error(error: glommio::GlommioError<()>) -> io::Error {
-    use glommio::GlommioError;
-    #[expect(clippy::wildcard_enum_match_arm, reason = "only two variants carry a system error")]
-    match error {
-        GlommioError::IoError(source) | GlommioError::EnhancedIoError { source, .. } => source,
-        other => io::Error::other(other.to_string()),
     }
 }
 

@@ -23,7 +23,7 @@ use super::sys::{self, Wait};
 /// | file system | plain write | nowait first | all through the ring |
 /// |-------------|-------------|--------------|----------------------|
 /// | XFS         | 5.6 to 7.3  | 5.9 to 6.4   | 23 to 35             |
-/// | ext4        | 6 to 18     | refused      | 42 to 60             |
+/// | ext4        | 10 to 18    | refused      | 42 to 60             |
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AppendPath {
     /// By a vectored write on the owner core. For file systems that refuse buffered writes that
@@ -31,7 +31,7 @@ pub enum AppendPath {
     Inline,
     /// By a vectored write that does not wait, and only what would have waited through the ring.
     /// For file systems that can, as XFS: as cheap as a plain write, and the core never stalls.
-    /// glommio's ring write takes a buffer of its own, so each byte given to it is copied.
+    /// The ring writes from a buffer of its own, so each byte given to it is copied.
     Ring,
 }
 

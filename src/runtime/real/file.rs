@@ -10,9 +10,8 @@ use std::sync::mpsc::Sender;
 use std::{fmt, fs};
 
 use bytes::Bytes;
-use glommio::io::BufferedFile;
 
-use super::core::{Core, io_error};
+use super::core::Core;
 use super::disk::AppendPath;
 use super::sys::{self, PARTS_MAX, Wait};
 
@@ -30,9 +29,6 @@ pub struct File(Rc<State>);
 struct State {
     core: Core,
     lease: FileLease,
-    /// The same descriptor for the ring. Never dropped: `lease` owns the descriptor, and calls in
-    /// flight hold the whole state.
-    ring: ManuallyDrop<BufferedFile>,
     append_path: AppendPath,
 }
 
@@ -75,11 +71,8 @@ impl FileLease {
 
 impl File {
     pub(super) fn new(core: Core, file: OwnedFd, append_path: AppendPath) -> Self {
-        // SAFETY: the descriptor is open, and stays so as long as this object can be used: both
-        // live in `State`. It is closed by the lease alone, because the object is never dropped.
-        let ring = ManuallyDrop::new(unsafe { BufferedFile::from_raw_fd(file.as_raw_fd()) });
         let lease = FileLease(Arc::new(OpenFile { file: Some(file), closer: core.closer() }));
-        Self(Rc::new(State { core, lease, ring, append_path }))
+        Self(Rc::new(State { core, lease, append_path }))
     }
 
     /// Writes all of `parts` from `position` on.
@@ -128,23 +121,18 @@ impl File {
             let room = RING_WRITE_BYTES_MAX - copy.len();
             copy.extend_from_slice(&part[..part.len().min(room)]);
         }
-        let state = self.0.clone();
-        let write = async move { state.ring.write_at(copy, position).await };
-        match self.0.core.complete(write).await {
-            Some(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
-            Some(result) => result.map_err(io_error),
-            None => Err(io::Error::other("a write panicked")),
+        let lease = &self.0.lease;
+        match self.0.core.reactor().write(lease.as_fd(), copy, position, lease.clone()).await {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            result => result,
         }
     }
 
     /// Makes what was written before the call durable (fdatasync, through the ring).
     pub async fn sync(&self) -> io::Result<()> {
         self.0.core.count(|counters| counters.syncs += 1);
-        let state = self.0.clone();
-        match self.0.core.complete(async move { state.ring.fdatasync().await }).await {
-            Some(result) => result.map_err(io_error),
-            None => Err(io::Error::other("a sync panicked")),
-        }
+        let lease = &self.0.lease;
+        self.0.core.reactor().sync(lease.as_fd(), lease.clone()).await
     }
 
     /// Reads up to `length` bytes from `position` on; fewer at the end of the file only.

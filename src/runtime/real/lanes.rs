@@ -1,33 +1,46 @@
-//! Lanes between the cores: batches through glommio's shared channels, one for each ordered pair.
+//! Lanes between the cores: batches through a bounded channel for each ordered pair.
 //!
 //! ```text
-//! send -> outbox -> flusher task (once a turn) -> channel -> receiver task -> inbox -> receive
+//! send -> outbox -> channel (once a turn of the reactor, and the bell) -> inbox -> receive
 //! ```
 //!
-//! A sender never waits: a full channel leaves its flusher waiting and the outbox filling, until
-//! [`Lanes::send`] hands the message back. A receiver task waits for nothing but room in the inbox
-//! of its own core, so no circle of cores can wait for each other (trap 9).
+//! A sender never waits: a full channel leaves the outbox filling, until [`Lanes::send`] hands the
+//! message back. A receiver waits for nothing but room in the inbox of its own core, so no circle
+//! of cores can wait for each other (trap 9).
 
 use std::cell::{Cell, RefCell};
+use std::mem;
 use std::rc::Rc;
-
-use glommio::channels::shared_channel::{
-    ConnectedReceiver, ConnectedSender, SharedReceiver, SharedSender, new_bounded,
-};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use crate::base::ShardId;
 use crate::runtime::Full;
 use crate::runtime::local::Notice;
 
+use super::bell::Bells;
 use super::core::Core;
+use super::reactor::Exchange;
 
 /// Batches that may lie in a channel, sent and not received.
 const BATCHES_MAX: usize = 8;
 
-/// The unconnected ends of one core, by the other core; `None` for itself.
-pub(super) struct Ends<T: Send + 'static> {
-    senders: Vec<Option<SharedSender<Vec<T>>>>,
-    receivers: Vec<Option<SharedReceiver<Vec<T>>>>,
+struct Sending<T> {
+    channel: SyncSender<Vec<T>>,
+    /// A batch did not fit: the receiver rings the sender when it has taken one.
+    starved: Arc<AtomicBool>,
+}
+
+struct Receiving<T> {
+    channel: Receiver<Vec<T>>,
+    starved: Arc<AtomicBool>,
+}
+
+/// The ends of one core, by the other core; `None` for itself.
+pub(super) struct Ends<T> {
+    senders: Vec<Option<Sending<T>>>,
+    receivers: Vec<Option<Receiving<T>>>,
 }
 
 /// The ends of all cores.
@@ -39,9 +52,11 @@ pub(super) fn make_ends<T: Send + 'static>(core_count: usize) -> Vec<Ends<T>> {
     let mut ends: Vec<Ends<T>> = (0..core_count).map(none).collect();
     for from in 0..core_count {
         for to in (0..core_count).filter(|to| *to != from) {
-            let (sender, receiver) = new_bounded(BATCHES_MAX);
-            ends[from].senders[to] = Some(sender);
-            ends[to].receivers[from] = Some(receiver);
+            let (sender, receiver) = sync_channel(BATCHES_MAX);
+            let starved = Arc::new(AtomicBool::new(false));
+            let sending = Sending { channel: sender, starved: starved.clone() };
+            ends[from].senders[to] = Some(sending);
+            ends[to].receivers[from] = Some(Receiving { channel: receiver, starved });
         }
     }
     ends
@@ -56,66 +71,49 @@ impl<T: Send + 'static> Clone for Lanes<T> {
     }
 }
 
-struct State<T: Send + 'static> {
+struct State<T> {
     core: Core,
+    bells: Arc<Bells>,
     /// By the receiving core.
     outboxes: Vec<Outbox<T>>,
+    receivers: RefCell<Vec<Option<Receiving<T>>>>,
     inbox: RefCell<Vec<T>>,
     /// Something came into the empty inbox.
     arrived: Notice,
-    /// The inbox was emptied.
-    emptied: Notice,
     capacity: usize,
 }
 
 struct Outbox<T> {
+    /// `None` towards this core itself, and once the receiving core is gone: what is sent to it
+    /// is lost.
+    sending: RefCell<Option<Sending<T>>>,
     waiting: RefCell<Vec<T>>,
-    /// The receiving core is gone; what is sent to it is lost.
-    gone: Cell<bool>,
-    /// A batch waits for room in the channel.
-    sending: Cell<bool>,
-    /// Something was put into the empty outbox.
-    filled: Notice,
-    /// The outbox was emptied into a batch, or the batch has left.
+    /// Whether anything waits; spares borrowing in quiet turns.
+    filled: Cell<bool>,
+    /// The outbox was emptied.
     room: Notice,
 }
 
 impl<T: Send + 'static> Lanes<T> {
-    /// Connects this core's ends and starts its flushers and receivers.
-    ///
-    /// Every connection waits for its peer, so each has a task of its own: cores that connected in
-    /// different orders would wait for each other for ever. Messages sent before all are
-    /// connected wait in their outbox.
+    /// Connects this core's ends to its reactor.
     pub(super) fn start(core: &Core, ends: Ends<T>, capacity: usize) -> Self {
-        let outbox = |_: &_| Outbox {
+        let outbox = |sending| Outbox {
+            sending: RefCell::new(sending),
             waiting: RefCell::default(),
-            gone: Cell::new(false),
-            sending: Cell::new(false),
-            filled: Notice::new(),
+            filled: Cell::new(false),
             room: Notice::new(),
         };
-        let lanes = Self(Rc::new(State {
+        let state = Rc::new(State {
             core: core.clone(),
-            outboxes: ends.senders.iter().map(outbox).collect(),
+            bells: core.bells(),
+            outboxes: ends.senders.into_iter().map(outbox).collect(),
+            receivers: RefCell::new(ends.receivers),
             inbox: RefCell::default(),
             arrived: Notice::new(),
-            emptied: Notice::new(),
             capacity: capacity.max(1),
-        }));
-        for (to, sender) in ends.senders.into_iter().enumerate() {
-            if let Some(sender) = sender {
-                let lanes = lanes.clone();
-                core.spawn(
-                    "lane-out",
-                    async move { lanes.flush(to, sender.connect().await).await },
-                );
-            }
-        }
-        for receiver in ends.receivers.into_iter().flatten() {
-            let lanes = lanes.clone();
-            core.spawn("lane-in", async move { lanes.collect(receiver.connect().await).await });
-        }
-        lanes
+        });
+        core.reactor().add_exchange(state.clone());
+        Self(state)
     }
 
     fn outbox(&self, to: ShardId) -> &Outbox<T> {
@@ -126,7 +124,7 @@ impl<T: Send + 'static> Lanes<T> {
     /// Puts `message` into the outbox towards `to`, or hands it back when that is full.
     pub fn send(&self, to: ShardId, message: T) -> Result<(), Full<T>> {
         let outbox = self.outbox(to);
-        if outbox.gone.get() {
+        if outbox.sending.borrow().is_none() {
             return Ok(());
         }
         let mut waiting = outbox.waiting.borrow_mut();
@@ -134,29 +132,42 @@ impl<T: Send + 'static> Lanes<T> {
             return Err(Full(message));
         }
         waiting.push(message);
-        let was_empty = waiting.len() == 1;
-        drop(waiting);
-        if was_empty {
-            outbox.filled.notify();
-        }
+        outbox.filled.set(true);
         Ok(())
     }
 
     /// Waits until the outbox towards `to` has room.
     pub async fn room(&self, to: ShardId) {
         let outbox = self.outbox(to);
-        while outbox.waiting.borrow().len() >= self.0.capacity {
-            outbox.room.notified().await;
+        loop {
+            let emptied = outbox.room.notified();
+            if outbox.waiting.borrow().len() < self.0.capacity {
+                return;
+            }
+            emptied.await;
         }
     }
 
     /// Waits until every message has left for a core that is still there.
     pub(super) async fn flushed(&self) {
         for outbox in &self.0.outboxes {
-            while !outbox.gone.get()
-                && (outbox.sending.get() || !outbox.waiting.borrow().is_empty())
-            {
-                outbox.room.notified().await;
+            loop {
+                let emptied = outbox.room.notified();
+                if !outbox.filled.get() {
+                    break;
+                }
+                emptied.await;
+            }
+        }
+    }
+
+    /// Tells the other cores that this one receives nothing more.
+    pub(super) fn close(&self) {
+        let receivers = mem::take(&mut *self.0.receivers.borrow_mut());
+        for (from, receiving) in receivers.into_iter().enumerate() {
+            if let Some(Receiving { channel, .. }) = receiving {
+                drop(channel);
+                self.0.bells.ring(from);
             }
         }
     }
@@ -165,67 +176,100 @@ impl<T: Send + 'static> Lanes<T> {
     pub async fn receive(&self, inbox: &mut Vec<T>) {
         loop {
             let arrived = self.0.arrived.notified();
-            if !self.0.inbox.borrow().is_empty() {
-                inbox.append(&mut self.0.inbox.borrow_mut());
-                self.0.emptied.notify();
+            let mut own = self.0.inbox.borrow_mut();
+            if !own.is_empty() {
+                let was_full = own.len() >= self.0.capacity;
+                if inbox.is_empty() {
+                    // Two buffers take turns: nothing is moved or allocated.
+                    mem::swap(inbox, &mut own);
+                } else {
+                    inbox.append(&mut own);
+                }
+                drop(own);
+                if was_full {
+                    self.0.collect();
+                }
                 return;
             }
+            drop(own);
             arrived.await;
         }
     }
+}
 
-    /// Moves one outbox into its channel, a batch a turn: woken by the first message, it runs
-    /// after the tasks that were runnable then, and takes what all of them have sent.
-    async fn flush(&self, to: usize, sender: ConnectedSender<Vec<T>>) {
-        let outbox = &self.0.outboxes[to];
-        loop {
-            let filled = outbox.filled.notified();
-            if outbox.waiting.borrow().is_empty() {
-                filled.await;
-                continue;
-            }
-            let batch = std::mem::take(&mut *outbox.waiting.borrow_mut());
-            self.0.core.count(|counters| {
-                counters.lane_batches += 1;
-                counters.lane_messages += batch.len() as u64;
-            });
-            outbox.sending.set(true);
-            outbox.room.notify();
-            let sent = sender.send(batch).await;
-            outbox.sending.set(false);
-            outbox.room.notify();
-            if sent.is_err() {
-                break;
+impl<T: Send + 'static> Exchange for State<T> {
+    /// Moves batches out of the channels into the inbox, as far as that has room.
+    fn collect(&self) {
+        let mut inbox = self.inbox.borrow_mut();
+        let was_empty = inbox.is_empty();
+        for (from, receiving) in self.receivers.borrow().iter().enumerate() {
+            let Some(receiving) = receiving else { continue };
+            while inbox.len() < self.capacity {
+                let Ok(mut batch) = receiving.channel.try_recv() else { break };
+                if inbox.is_empty() {
+                    // The batch's own memory becomes the inbox: nothing is moved.
+                    mem::swap(&mut *inbox, &mut batch);
+                } else {
+                    inbox.append(&mut batch);
+                }
+                if receiving.starved.swap(false, Ordering::SeqCst) {
+                    self.bells.ring(from);
+                }
             }
         }
-        // The peer's main function has returned: the process is ending.
-        outbox.gone.set(true);
-        outbox.waiting.borrow_mut().clear();
-        outbox.room.notify();
+        let arrived = was_empty && !inbox.is_empty();
+        drop(inbox);
+        if arrived {
+            self.arrived.notify();
+        }
     }
 
-    /// Moves batches out of one channel into the inbox.
-    async fn collect(&self, receiver: ConnectedReceiver<Vec<T>>) {
-        while let Some(mut batch) = receiver.recv().await {
-            loop {
-                let emptied = self.0.emptied.notified();
-                if self.0.inbox.borrow().len() < self.0.capacity {
-                    break;
-                }
-                emptied.await;
-            }
-            let mut inbox = self.0.inbox.borrow_mut();
-            let was_empty = inbox.is_empty();
-            if was_empty {
-                // The batch's own memory becomes the inbox: nothing is moved.
-                std::mem::swap(&mut *inbox, &mut batch);
-            } else {
-                inbox.append(&mut batch);
-            }
-            drop(inbox);
-            if was_empty {
-                self.0.arrived.notify();
+    /// Sends each outbox as one batch, if its channel has room.
+    fn deliver(&self) -> bool {
+        let mut any = false;
+        for (to, outbox) in self.outboxes.iter().enumerate() {
+            if outbox.filled.get() {
+                any |= self.deliver_to(to, outbox);
             }
         }
+        any
+    }
+}
+
+impl<T: Send + 'static> State<T> {
+    fn deliver_to(&self, to: usize, outbox: &Outbox<T>) -> bool {
+        let batch = mem::take(&mut *outbox.waiting.borrow_mut());
+        let count = batch.len() as u64;
+        let mut sending = outbox.sending.borrow_mut();
+        let sent = match &*sending {
+            Some(Sending { channel, starved }) => match channel.try_send(batch) {
+                Err(TrySendError::Full(batch)) => {
+                    // The receiver sees the flag, or has made room before it was raised.
+                    starved.store(true, Ordering::SeqCst);
+                    channel.try_send(batch)
+                }
+                result => result,
+            },
+            None => Ok(()),
+        };
+        match sent {
+            Ok(()) => {
+                self.core.count(|counters| {
+                    counters.lane_messages += count;
+                    counters.lane_batches += 1;
+                });
+                self.bells.ring(to);
+            }
+            Err(TrySendError::Full(batch)) => {
+                *outbox.waiting.borrow_mut() = batch;
+                return false;
+            }
+            // The peer's main function has returned: the process is ending.
+            Err(TrySendError::Disconnected(_)) => *sending = None,
+        }
+        drop(sending);
+        outbox.filled.set(false);
+        outbox.room.notify();
+        true
     }
 }

@@ -1,28 +1,26 @@
 //! Listeners and connections.
 //!
-//! A connection's two halves share one socket. Reading goes through glommio's stream, which waits
-//! for readiness on the ring; sending is in `sendfile`. A socket is shut down before it is
+//! A connection's two halves share one socket, which never blocks. A call is tried first; when the
+//! kernel refuses, the reactor tells of the next change. A socket is shut down before it is
 //! dropped: the ring still holds it then, and the peer would hear of the end late (trap 7).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
-use std::pin::Pin;
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_lite::{AsyncRead, AsyncWrite};
-use glommio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
 use crate::runtime::Chunk;
 use crate::runtime::local::Notice;
 
-use super::core::{Core, io_error};
+use super::core::Core;
+use super::ring::{Readiness, Side, Watch};
 use super::sendfile;
 use super::sys::{self, Direction};
 
@@ -34,6 +32,54 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 
 type Accepted = io::Result<(StreamReader, StreamWriter, SocketAddr)>;
 
+/// A descriptor whose changes the reactor tells.
+struct Watched {
+    core: Core,
+    watch: Watch,
+    readiness: Rc<Readiness>,
+}
+
+impl Watched {
+    fn new(core: &Core, socket: BorrowedFd<'_>) -> Self {
+        let (watch, readiness) = core.reactor().watch(socket);
+        Self { core: core.clone(), watch, readiness }
+    }
+
+    /// Waits until `call` is not refused for want of readiness.
+    async fn when_ready<T>(
+        &self,
+        side: Side,
+        mut call: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        poll_fn(|cx| self.poll_when_ready(side, cx, &mut call)).await
+    }
+
+    fn poll_when_ready<T>(
+        &self,
+        side: Side,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut() -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        while self.readiness.is_ready(side) {
+            match call() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.readiness.clear(side);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return Poll::Ready(result),
+            }
+        }
+        self.readiness.wait(side, cx.waker());
+        Poll::Pending
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.core.reactor().forget(self.watch);
+    }
+}
+
 /// A listening socket of this core.
 ///
 /// A task of its own accepts: an accept that is dropped half way could lose a connection, and one
@@ -42,8 +88,9 @@ pub struct Listener(Rc<Listening>);
 
 struct Listening {
     core: Core,
+    /// Before the socket, for it is dropped first.
+    watched: Watched,
     socket: TcpListener,
-    fd: i32,
     address: SocketAddr,
     accepted: RefCell<VecDeque<Accepted>>,
     arrived: Notice,
@@ -52,11 +99,6 @@ struct Listening {
 }
 
 impl Listening {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: `fd` is the socket's, which is open as long as `self` lives.
-        unsafe { BorrowedFd::borrow_raw(self.fd) }
-    }
-
     /// Accepts until the listener is closed or broken.
     async fn accept_all(&self) {
         while !self.closed.get() {
@@ -80,11 +122,14 @@ impl Listening {
 
     /// One connection; `None` when it failed in a way that says nothing of the next one.
     async fn accept_one(&self) -> Option<Accepted> {
-        match self.socket.shared_accept().await.map_err(io_error) {
-            Ok(accepted) => {
-                // Owned from here on: the accepted descriptor alone has no destructor.
-                let stream = accepted.bind_to_executor();
-                let peer = stream.peer_addr().ok()?;
+        let accepting = self.watched.when_ready(Side::Read, || {
+            if self.closed.get() {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            self.socket.accept()
+        });
+        match accepting.await {
+            Ok((stream, peer)) => {
                 self.core.count(|counters| counters.accepted += 1);
                 let (reader, writer) = halves(&self.core, stream).ok()?;
                 Some(Ok((reader, writer, peer)))
@@ -128,7 +173,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.0.closed.set(true);
         // Wakes the accepting task, in the kernel or in front of its full queue.
-        sys::shut_down(self.0.as_fd(), Direction::Both);
+        sys::shut_down(self.0.socket.as_fd(), Direction::Both);
         self.0.taken.notify();
         self.0.accepted.borrow_mut().clear();
     }
@@ -168,14 +213,12 @@ impl Core {
             }
         }
         sys::listen(&socket)?;
-        let fd = socket.as_raw_fd();
-        // SAFETY: the descriptor is a listening socket that `into_raw_fd` gives up.
-        let socket = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
+        let socket = TcpListener::from(socket);
         let listening = Rc::new(Listening {
             core: self.clone(),
-            address: socket.local_addr().map_err(io_error)?,
+            watched: Watched::new(self, socket.as_fd()),
+            address: socket.local_addr()?,
             socket,
-            fd,
             accepted: RefCell::default(),
             arrived: Notice::new(),
             taken: Notice::new(),
@@ -190,14 +233,32 @@ impl Core {
     pub async fn connect(&self, address: &str) -> io::Result<(StreamReader, StreamWriter)> {
         let mut last = no_address(address);
         for candidate in self.resolve(address).await? {
-            let connecting = async move { TcpStream::connect(candidate).await.map_err(io_error) };
-            match self.complete(connecting).await {
-                Some(Ok(stream)) => return halves(self, stream),
-                Some(Err(error)) => last = error,
-                None => last = io::Error::other("a connect panicked"),
+            match self.connect_to(&candidate).await {
+                Ok(halves) => return Ok(halves),
+                Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    async fn connect_to(&self, address: &SocketAddr) -> io::Result<(StreamReader, StreamWriter)> {
+        let stream = TcpStream::from(sys::connecting_socket(address)?);
+        let (reader, writer) = halves(self, stream)?;
+        let socket = &reader.socket;
+        // The kernel tells of the outcome as of a change. Before that, there is no peer.
+        let connected = socket.watched.when_ready(Side::Write, || {
+            if let Some(error) = socket.stream.take_error()? {
+                return Err(error);
+            }
+            match socket.stream.peer_addr() {
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                result => result.map(drop),
+            }
+        });
+        connected.await?;
+        Ok((reader, writer))
     }
 
     /// The socket addresses of "host:port". Numbers at once; names are asked for on the blocking
@@ -216,41 +277,58 @@ fn no_address(address: &str) -> io::Error {
 }
 
 fn halves(core: &Core, stream: TcpStream) -> io::Result<(StreamReader, StreamWriter)> {
-    let fd = stream.as_raw_fd();
-    let socket = Rc::new(Socket { core: core.clone(), stream: RefCell::new(stream), fd });
-    sys::prepare_connection(socket.as_fd())?;
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    let watched = Watched::new(core, stream.as_fd());
+    let socket = Rc::new(Socket { watched, stream });
     Ok((StreamReader { socket: socket.clone() }, StreamWriter { socket }))
 }
 
 /// A connection's socket, shared by its two halves.
 pub(super) struct Socket {
-    core: Core,
-    /// Borrowed within one poll only. Its read and write sides keep apart from each other.
-    stream: RefCell<TcpStream>,
-    fd: i32,
+    /// Before the stream, for it is dropped first.
+    watched: Watched,
+    stream: TcpStream,
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: `fd` is the stream's, which is open as long as `self` lives.
-        unsafe { BorrowedFd::borrow_raw(self.fd) }
+        self.stream.as_fd()
     }
 }
 
 impl Socket {
     /// The core it belongs to.
     pub(super) fn core(&self) -> &Core {
-        &self.core
+        &self.watched.core
     }
 
-    /// Sends some of `bytes`, waiting until the socket takes any. glommio's write is the one
-    /// public way to wait for that.
-    pub(super) async fn write_waiting(&self, bytes: &[u8]) -> io::Result<usize> {
-        poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes)).await
+    /// Waits until a send is not refused because the socket is full. It is tried at once: a socket
+    /// is seldom full.
+    pub(super) async fn send_when_ready<T>(
+        &self,
+        mut send: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        match send() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.watched.readiness.clear(Side::Write);
+                self.watched.when_ready(Side::Write, send).await
+            }
+            result => result,
+        }
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buffer)
+        let asked = buffer.len();
+        let poll =
+            self.watched.poll_when_ready(Side::Read, cx, || (&self.stream).read(&mut *buffer));
+        if let Poll::Ready(Ok(read)) = poll {
+            // That was all; but no change will tell again of an end that was told already.
+            if read < asked && !self.watched.readiness.has_ended() {
+                self.watched.readiness.clear(Side::Read);
+            }
+        }
+        poll
     }
 }
 

@@ -5,8 +5,7 @@
 //! large file slices          sendfile(2), at most 256 KiB at a time
 //! ```
 //!
-//! Both never wait in the kernel. When the socket is full, the next few KiB go through glommio's
-//! stream, whose write waits for the ring to tell that there is room; then the fast way goes on.
+//! Both never wait in the kernel. When the socket is full, the ring tells when there is room again.
 //! A slice is read into the page cache before it is sent by `sendfile`, which would otherwise hold
 //! up the whole core while the disk turns.
 
@@ -33,9 +32,6 @@ const SLICE_BYTES_MAX: usize = 256 << 10;
 
 /// Most bytes of file slices gathered into one send.
 const GATHERED_BYTES_MAX: usize = 256 << 10;
-
-/// Bytes that go through the waiting write when the socket is full.
-const NUDGE_BYTES: usize = 4 << 10;
 
 /// The kernel's page size on the platforms we build for.
 const PAGE_BYTES: u64 = 4096;
@@ -123,13 +119,8 @@ async fn copy_slice(
 /// Sends all of `parts`, which hold no empty one.
 async fn send_parts(socket: &Socket, mut parts: &mut [IoSlice<'_>], more: More) -> io::Result<()> {
     while !parts.is_empty() {
-        let sent = match sys::send_message(socket.as_fd(), parts, more) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let nudge = &parts[0][..parts[0].len().min(NUDGE_BYTES)];
-                socket.write_waiting(nudge).await?
-            }
-            result => result?,
-        };
+        let sent =
+            socket.send_when_ready(|| sys::send_message(socket.as_fd(), parts, more)).await?;
         socket.core().count(|counters| {
             counters.sends += 1;
             counters.copied_bytes += sent as u64;
@@ -153,43 +144,20 @@ async fn send_slice(socket: &Socket, slice: &FileSlice) -> io::Result<()> {
             warm_to = position + length as u64;
         }
         let length = (warm_to - position) as usize;
-        match sys::send_file(socket.as_fd(), lease.as_fd(), position, length) {
+        let sending = || sys::send_file(socket.as_fd(), lease.as_fd(), position, length);
+        let sent = socket.send_when_ready(sending).await?;
+        if sent == 0 {
             // The frame has promised bytes that are not there.
-            Ok(0) => return Err(short_file(position)),
-            Ok(sent) => {
-                position += sent as u64;
-                core.count(|counters| {
-                    counters.sends += 1;
-                    counters.sendfile_bytes += sent as u64;
-                });
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                position += nudge(socket, lease, position, length).await? as u64;
-            }
-            Err(error) => return Err(error),
+            return Err(short_file(position));
         }
+        position += sent as u64;
+        core.count(|counters| {
+            counters.sends += 1;
+            counters.sendfile_bytes += sent as u64;
+        });
         core.pass().await;
     }
     Ok(())
-}
-
-/// Sends the next few bytes of a file by copy, waiting until the socket takes some.
-async fn nudge(
-    socket: &Socket,
-    lease: &FileLease,
-    position: u64,
-    length: usize,
-) -> io::Result<usize> {
-    let core = socket.core();
-    let mut bytes = core.take_scratch();
-    copy_slice(core, position, length.min(NUDGE_BYTES), lease, &mut bytes).await?;
-    let sent = socket.write_waiting(&bytes).await?;
-    core.give_scratch(bytes);
-    core.count(|counters| {
-        counters.sends += 1;
-        counters.copied_bytes += sent as u64;
-    });
-    Ok(sent)
 }
 
 /// Makes sure that a range of a file is in the page cache.

@@ -5,36 +5,36 @@ use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
+use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use tracing::{error, warn};
 
 use crate::base::ShardId;
 use crate::runtime::Runtime;
 
-use super::core::{Core, panic_text};
+use super::bell::Bells;
+use super::core::{Core, CoreParts, panic_text};
 use super::disk::AppendPath;
 use super::lanes::{Ends, Lanes, make_ends};
+use super::reactor::Reactor;
 use super::sys::{self, EndSignals, Resource, SignalWait};
-use super::watchdog::{self, Pulse, Wakers};
+use super::watchdog::{self, Heart, Pulse, Wakers};
 
-/// Memory registered with each ring, in bytes: the least glommio takes. It serves direct reads,
-/// which are not used, and is pinned three times over.
+/// Memory registered with each of glommio's rings, in bytes: the least it takes. It serves direct
+/// reads, which are not used, and is pinned three times over.
 const IO_MEMORY_BYTES: usize = 64 << 10;
 
-/// Entries of each ring.
-const RING_DEPTH: usize = 256;
+/// Entries of each of glommio's rings, which stand idle: the reactor has one of its own.
+const RING_DEPTH: usize = 64;
 
-/// glommio's preempt timer. Never below 100 ms: shorter ones make trap 1 likely. The work
-/// budget of `Core::pass` does its work.
-const PREEMPT_TIMER: Duration = Duration::from_millis(100);
-
-/// Threads of each core for calls that may wait for the disk; not pinned.
-const BLOCKING_THREADS: usize = 4;
+/// glommio's preempt timer: practically never. The work budget of `Core::pass` does its work, and
+/// each expiry is a chance for trap 1.
+const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
 
 /// How often an executor's creation is tried when the kernel is short of lockable memory: it frees
 /// the rings of a process that just ended a little later.
@@ -202,12 +202,10 @@ where
     F: Future,
 {
     let process = Process::start(1)?;
-    let executor = make_executor(1)?;
     let parts = process.parts();
-    Ok(executor.run(async move {
-        let core = parts.core(0, 1, Options::default());
-        main(Runtime::Real(core)).await
-    }))
+    let (executor, reactor) = make_executor(&parts, 0, 1)?;
+    let core = parts.core(0, 1, Options::default(), reactor);
+    Ok(run_driven(&executor, core, async |core| main(Runtime::Real(core)).await))
 }
 
 fn with_cores(mut options: Options) -> Result<Options, StartError> {
@@ -222,9 +220,27 @@ fn with_cores(mut options: Options) -> Result<Options, StartError> {
     Ok(options)
 }
 
+/// Runs `main` on `executor`, its reactor driven until it is over.
+fn run_driven<T>(
+    executor: &LocalExecutor,
+    core: Core,
+    main: impl AsyncFnOnce(Core) -> T,
+) -> T {
+    executor.run(async move {
+        let reactor = core.reactor().clone();
+        glommio::spawn_local(reactor.clone().drive()).detach();
+        core.start_heart_beat();
+        let output = core.counted(main(core.clone())).await;
+        reactor.end();
+        output
+    })
+}
+
 /// What the cores of a process share: the watchdog and the thread that closes files.
 struct Process {
     pulse: Arc<Pulse>,
+    bells: Arc<Bells>,
+    cpus: Arc<[usize]>,
     wakers: Wakers,
     closer: Sender<OwnedFd>,
     _signals: EndSignals,
@@ -232,7 +248,7 @@ struct Process {
 
 impl Process {
     fn start(core_count: usize) -> Result<Self, StartError> {
-        // glommio would print a joke and exit (trap 12).
+        // glommio would print a joke and exit (trap 11).
         sys::try_io_uring().map_err(StartError::NoIoUring)?;
         for resource in [Resource::LockedMemory, Resource::OpenFiles] {
             if let Err(error) = sys::raise_limit(resource) {
@@ -242,21 +258,26 @@ impl Process {
         sys::ignore_broken_pipes();
         let wait = SignalWait::new();
         let signals = EndSignals::count().map_err(StartError::Other)?;
-        let pulse = Pulse::new(core_count);
+        let pulse = Pulse::new();
+        let bells = Arc::new(Bells::new(core_count).map_err(StartError::Other)?);
+        let cpus = sys::allowed_cpus().map_err(StartError::Other)?.into();
         let (wakers, waker_inbox) = channel();
-        watchdog::start(pulse.clone(), waker_inbox, wait).map_err(StartError::Other)?;
+        watchdog::start(core_count, pulse.clone(), bells.clone(), waker_inbox, wait)
+            .map_err(StartError::Other)?;
         let (closer, files) = channel();
         thread::Builder::new()
             .name("closer".into())
             .stack_size(128 << 10)
             .spawn(move || close_all(&files))
             .map_err(StartError::Other)?;
-        Ok(Self { pulse, wakers, closer, _signals: signals })
+        Ok(Self { pulse, bells, cpus, wakers, closer, _signals: signals })
     }
 
     fn parts(&self) -> Parts {
         Parts {
             pulse: self.pulse.clone(),
+            bells: self.bells.clone(),
+            cpus: self.cpus.clone(),
             wakers: self.wakers.clone(),
             closer: self.closer.clone(),
         }
@@ -280,17 +301,25 @@ fn close_all(files: &Receiver<OwnedFd>) {
 /// What a core is given of its process.
 struct Parts {
     pulse: Arc<Pulse>,
+    bells: Arc<Bells>,
+    cpus: Arc<[usize]>,
     wakers: Wakers,
     closer: Sender<OwnedFd>,
 }
 
 impl Parts {
-    /// The core's handle, its heart beating; made on its executor.
-    fn core(self, index: usize, core_count: usize, options: Options) -> Core {
+    /// The core's handle.
+    fn core(
+        self,
+        index: usize,
+        core_count: usize,
+        options: Options,
+        reactor: Reactor,
+    ) -> Core {
         let shard = ShardId(index as u16);
-        let core = Core::new(shard, core_count as u16, options, self.closer);
-        watchdog::start_heart_beat(&core, self.pulse, self.wakers);
-        core
+        let heart = Heart { pulse: self.pulse, wakers: self.wakers };
+        let parts = CoreParts { reactor: Rc::new(reactor), bells: self.bells, closer: self.closer };
+        Core::new(shard, core_count as u16, options, parts, heart)
     }
 }
 
@@ -313,14 +342,14 @@ impl Seed {
     {
         let core_count = self.options.cores.len();
         let cpu = self.options.cores[self.index];
-        let made = make_executor(core_count).and_then(|executor| {
-            // Pinned by hand and only now: the threads of the blocking pool, which the executor
-            // has just started, keep the whole process's CPUs.
-            sys::pin_to_cpu(cpu).map_err(|error| StartError::Cpu { cpu, error })?;
-            Ok(executor)
+        let made = make_executor(&self.parts, self.index, core_count).and_then(|made| {
+            // Pinned by hand and only now: the thread of glommio's blocking pool, which the
+            // executor has just started, keeps the whole process's CPUs.
+            sys::pin_to_cpus(&[cpu]).map_err(|error| StartError::Cpu { cpu, error })?;
+            Ok(made)
         });
-        let executor = match made {
-            Ok(executor) => executor,
+        let (executor, reactor) = match made {
+            Ok(made) => made,
             Err(error) => {
                 let _ = self.ready.send(Err(error));
                 return;
@@ -332,30 +361,29 @@ impl Seed {
             return;
         }
         let capacity = self.options.lane_capacity;
-        executor.run(async move {
-            let core = self.parts.core(self.index, core_count, self.options);
+        let core = self.parts.core(self.index, core_count, self.options, reactor);
+        run_driven(&executor, core, async |core: Core| {
             let lanes = Lanes::start(&core, ends, capacity);
             let runtime = Runtime::Real(core);
             main(runtime.clone(), lanes.clone()).await;
             // What main has sent last shall arrive, unless the receiver does not receive.
             runtime.timeout(FLUSH_MAX, lanes.flushed()).await;
+            lanes.close();
         });
     }
 }
 
-fn make_executor(core_count: usize) -> Result<LocalExecutor, StartError> {
+fn make_executor(
+    parts: &Parts,
+    index: usize,
+    core_count: usize,
+) -> Result<(LocalExecutor, Reactor), StartError> {
     let mut wait = START_BACK_OFF;
     let mut tries = 1;
     loop {
-        let made = LocalExecutorBuilder::new(Placement::Unbound)
-            .io_memory(IO_MEMORY_BYTES)
-            .ring_depth(RING_DEPTH)
-            .preempt_timer(PREEMPT_TIMER)
-            .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
-            .make();
-        let error = match made {
-            Ok(executor) => return Ok(executor),
-            Err(error) => super::core::io_error(error),
+        let error = match try_executor(parts, index) {
+            Ok(made) => return Ok(made),
+            Err(error) => error,
         };
         let limit_bytes = sys::limit(Resource::LockedMemory).map_or(0, |limit| limit.soft);
         let needed_bytes = locked_memory_needed(core_count);
@@ -370,5 +398,26 @@ fn make_executor(core_count: usize) -> Result<LocalExecutor, StartError> {
         } else {
             return Err(StartError::Other(error));
         }
+    }
+}
+
+fn try_executor(parts: &Parts, index: usize) -> io::Result<(LocalExecutor, Reactor)> {
+    let reactor = Reactor::new(index, parts.bells.clone(), parts.cpus.clone())?;
+    let executor = LocalExecutorBuilder::new(Placement::Unbound)
+        .io_memory(IO_MEMORY_BYTES)
+        .ring_depth(RING_DEPTH)
+        .preempt_timer(PREEMPT_TIMER)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
+        .make()
+        .map_err(io_error)?;
+    Ok((executor, reactor))
+}
+
+/// glommio's errors as the operating system's.
+fn io_error(error: GlommioError<()>) -> io::Error {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only two variants carry a system error")]
+    match error {
+        GlommioError::IoError(source) | GlommioError::EnhancedIoError { source, .. } => source,
+        other => io::Error::other(other.to_string()),
     }
 }

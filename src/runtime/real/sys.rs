@@ -284,8 +284,7 @@ fn file_system(path: &Path) -> io::Result<libc::statvfs> {
 
 /// A listening TCP socket that shares its port with the other cores' (`SO_REUSEPORT`).
 ///
-/// It blocks on purpose: an accept through io_uring on a socket that does not would fail with
-/// `EAGAIN` instead of waiting. Buffer sizes set here are inherited by accepted sockets.
+/// Buffer sizes set on it are inherited by accepted sockets.
 pub(super) fn listening_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
     bound_socket(address, &[libc::SO_REUSEADDR, libc::SO_REUSEPORT])
 }
@@ -297,18 +296,22 @@ pub(super) fn check_unused(address: &SocketAddr) -> io::Result<()> {
 }
 
 fn bound_socket(address: &SocketAddr, options: &[libc::c_int]) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    // SAFETY: no memory is passed.
-    let fd = checked(unsafe {
-        libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::IPPROTO_TCP) as isize
-    })?;
-    // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    let socket = new_socket(address, libc::SOCK_NONBLOCK)?;
     for option in options {
         set_option(&socket, libc::SOL_SOCKET, *option, 1)?;
     }
     bind(&socket, address)?;
     Ok(socket)
+}
+
+/// A TCP socket of the address's family, closed in child programs.
+fn new_socket(address: &SocketAddr, flags: libc::c_int) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | flags;
+    // SAFETY: no memory is passed.
+    let fd = checked(unsafe { libc::socket(family, kind, libc::IPPROTO_TCP) as isize })?;
+    // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Starts listening on a bound socket.
@@ -318,6 +321,29 @@ pub(super) fn listen(socket: &OwnedFd) -> io::Result<()> {
 }
 
 fn bind(socket: &OwnedFd, address: &SocketAddr) -> io::Result<()> {
+    // SAFETY: the address struct is of the size told, and lives through the call.
+    with_raw_address(address, |raw, size| unsafe { libc::bind(socket.as_raw_fd(), raw, size) })
+}
+
+/// A TCP socket that does not block and is connecting to `address`; it becomes writable when the
+/// outcome is known.
+pub(super) fn connecting_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let socket = new_socket(address, libc::SOCK_NONBLOCK)?;
+    // SAFETY: the address struct is of the size told, and lives through the call.
+    let connecting = with_raw_address(address, |raw, size| unsafe {
+        libc::connect(socket.as_raw_fd(), raw, size)
+    });
+    match connecting {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket),
+        result => result.map(|()| socket),
+    }
+}
+
+/// Calls `call` with the kernel's form of an address.
+fn with_raw_address(
+    address: &SocketAddr,
+    call: impl FnOnce(*const libc::sockaddr, libc::socklen_t) -> libc::c_int,
+) -> io::Result<()> {
     let result = match address {
         SocketAddr::V4(v4) => {
             // SAFETY: a zeroed address struct is valid.
@@ -325,9 +351,7 @@ fn bind(socket: &OwnedFd, address: &SocketAddr) -> io::Result<()> {
             raw.sin_family = libc::AF_INET as libc::sa_family_t;
             raw.sin_port = v4.port().to_be();
             raw.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
-            let size = size_of::<libc::sockaddr_in>() as libc::socklen_t;
-            // SAFETY: the struct is ours, of the family and size told.
-            unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), size) }
+            call((&raw const raw).cast(), size_of::<libc::sockaddr_in>() as libc::socklen_t)
         }
         SocketAddr::V6(v6) => {
             // SAFETY: a zeroed address struct is valid.
@@ -337,12 +361,25 @@ fn bind(socket: &OwnedFd, address: &SocketAddr) -> io::Result<()> {
             raw.sin6_flowinfo = v6.flowinfo();
             raw.sin6_addr.s6_addr = v6.ip().octets();
             raw.sin6_scope_id = v6.scope_id();
-            let size = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
-            // SAFETY: the struct is ours, of the family and size told.
-            unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), size) }
+            call((&raw const raw).cast(), size_of::<libc::sockaddr_in6>() as libc::socklen_t)
         }
     };
     checked(result as isize).map(drop)
+}
+
+/// A descriptor that counts events and never blocks.
+pub(super) fn event_descriptor() -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) as isize })?;
+    // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Adds an event to the descriptor's count, which wakes whoever watches it.
+pub(super) fn signal_event(descriptor: &OwnedFd) {
+    let one = 1_u64;
+    // SAFETY: eight bytes of ours. The count can not overflow within the life of a process.
+    let _ = unsafe { libc::write(descriptor.as_raw_fd(), (&raw const one).cast(), 8) };
 }
 
 /// Sets an integer option of a socket.
@@ -359,19 +396,6 @@ pub(super) fn set_option(
             as isize
     })
     .map(drop)
-}
-
-/// Makes a connection's socket ready for us: it does not block (`sendfile` has no flag for one
-/// call), is closed in child programs, and sends small messages at once.
-pub(super) fn prepare_connection(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let fd = socket.as_raw_fd();
-    // SAFETY: no memory is passed.
-    unsafe {
-        let flags = checked(libc::fcntl(fd, libc::F_GETFL) as isize)? as libc::c_int;
-        checked(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) as isize)?;
-        checked(libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) as isize)?;
-    }
-    set_option(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
 }
 
 /// Which direction of a connection is ended.
@@ -406,17 +430,17 @@ pub(super) fn allowed_cpus() -> io::Result<Vec<usize>> {
     Ok((0..limit).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect())
 }
 
-/// Keeps this thread on one CPU from now on.
-pub(super) fn pin_to_cpu(cpu: usize) -> io::Result<()> {
-    if cpu >= size_of::<libc::cpu_set_t>() * 8 {
-        return Err(io::ErrorKind::InvalidInput.into());
+/// Keeps this thread on these CPUs from now on.
+pub(super) fn pin_to_cpus(cpus: &[usize]) -> io::Result<()> {
+    // SAFETY: a zeroed set is the empty set.
+    let mut set = unsafe { MaybeUninit::<libc::cpu_set_t>::zeroed().assume_init() };
+    for cpu in cpus {
+        if *cpu >= size_of::<libc::cpu_set_t>() * 8 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: the index is below the set's size.
+        unsafe { libc::CPU_SET(*cpu, &mut set) };
     }
-    // SAFETY: a zeroed set is the empty set, and the index is below its size.
-    let set = unsafe {
-        let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed().assume_init();
-        libc::CPU_SET(cpu, &mut set);
-        set
-    };
     // SAFETY: the set is ours and of the size told.
     checked(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) as isize })
         .map(drop)

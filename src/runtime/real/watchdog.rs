@@ -1,13 +1,12 @@
-//! The watchdog: a thread that pokes the cores, notices stalls, and waits for signals.
+//! The watchdog: a thread that notices cores that do not go on, and waits for signals.
 //!
-//! glommio can put a core to sleep although tasks are runnable (trap 1). A wake-up from another
-//! thread always ends that sleep, so this one wakes each core's heart-beat task every 10 ms while
-//! the core was busy lately and, to leave an idle process idle, every 100 ms otherwise.
-//! The heart-beat tells how much the core has done and hears whether the process shall end.
+//! A core that sleeps in its ring is well. One that is awake and does not go through its loop is
+//! told of in the log; and because glommio can put a core to sleep although tasks are runnable
+//! (trap 1), its heart-beat task is woken from here, which always ends that sleep.
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -15,58 +14,34 @@ use std::{io, thread};
 
 use tracing::{info, warn};
 
+use super::bell::Bells;
 use super::core::Core;
-use super::sys::{self, SignalWait};
+use super::sys::SignalWait;
 
-/// Time between two pokes of busy cores.
-const BUSY_TICK: Duration = Duration::from_millis(10);
+/// Time between two looks at the cores. Signals interrupt the wait.
+const TICK: Duration = Duration::from_millis(250);
 
-/// Time between two pokes when all cores are idle.
-const IDLE_TICK: Duration = Duration::from_millis(100);
-
-/// How many times a core may be polled between two pokes and count as idle: its heart-beat, and
-/// a few timers.
-const IDLE_POLLS_MAX: u64 = 4;
-
-/// How many idle ticks in a row make the watchdog slow down.
-const IDLE_TICKS_MIN: u32 = 10;
-
-/// A core that does not answer pokes for so long is told of in the log.
-const STALL: Duration = Duration::from_secs(1);
+/// A core that stands still for so many ticks is told of in the log: a second.
+const STALL_TICKS: u32 = 4;
 
 /// Exit status of a process that a second SIGINT ended: 128 and the signal's number.
 const INTERRUPTED: i32 = 130;
 
-/// What the watchdog and the cores tell each other.
+/// What the watchdog tells the cores.
 pub(super) struct Pulse {
     /// The process was asked to end.
     terminating: AtomicBool,
     /// The cores are gone; the watchdog ends.
     over: AtomicBool,
-    cores: Vec<Beat>,
-}
-
-/// One core's half of a [`Pulse`]; a cache line each.
-#[repr(align(64))]
-#[derive(Default)]
-struct Beat {
-    /// How many pokes were answered.
-    count: AtomicU64,
-    /// How many times tasks were polled.
-    polls: AtomicU64,
 }
 
 /// How a core gives its heart-beat's waker to the watchdog.
 pub(super) type Wakers = Sender<(usize, Waker)>;
 
 impl Pulse {
-    /// The pulse of so many cores.
-    pub(super) fn new(core_count: usize) -> Arc<Self> {
-        Arc::new(Self {
-            terminating: AtomicBool::new(false),
-            over: AtomicBool::new(false),
-            cores: (0..core_count).map(|_| Beat::default()).collect(),
-        })
+    /// The pulse of a process that starts.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { terminating: AtomicBool::new(false), over: AtomicBool::new(false) })
     }
 
     /// Ends the watchdog at its next tick.
@@ -75,63 +50,62 @@ impl Pulse {
     }
 }
 
-/// Starts the heart-beat on its core. It ends with the executor.
-pub(super) fn start_heart_beat(core: &Core, pulse: Arc<Pulse>, wakers: Wakers) {
-    let index = usize::from(core.shard().0);
-    let mut wakers = Some(wakers);
-    let heart = core.clone();
-    core.spawn(
-        "heart-beat",
-        poll_fn(move |cx| {
-            if let Some(wakers) = wakers.take() {
-                // Without a watchdog (it is gone at the very end only) nobody pokes.
-                let _ = wakers.send((index, cx.waker().clone()));
-            }
-            let beat = &pulse.cores[index];
-            beat.polls.store(heart.tasks_polled(), Ordering::Relaxed);
-            beat.count.fetch_add(1, Ordering::Relaxed);
-            if pulse.terminating.load(Ordering::Acquire) {
-                heart.terminate();
-            }
-            Poll::Pending
-        }),
-    );
+/// A core's side of the watchdog.
+pub(super) struct Heart {
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) wakers: Wakers,
+}
+
+impl Heart {
+    /// Whether the process was asked to end.
+    pub(super) fn is_terminating(&self) -> bool {
+        self.pulse.terminating.load(Ordering::Acquire)
+    }
+
+    /// Starts the task that the watchdog can wake. It ends with the executor (trap 3).
+    pub(super) fn start(&self, core: &Core) {
+        let index = usize::from(core.shard().0);
+        let wakers = self.wakers.clone();
+        let mut told = false;
+        core.spawn(
+            "heart-beat",
+            poll_fn(move |cx| {
+                if !told {
+                    told = true;
+                    // Without a watchdog (it is gone at the very end only) nobody wakes.
+                    let _ = wakers.send((index, cx.waker().clone()));
+                }
+                Poll::Pending
+            }),
+        );
+    }
 }
 
 /// What the watchdog knows of one core.
+#[derive(Default)]
 struct Watched {
     waker: Option<Waker>,
-    polls: u64,
-    count: u64,
-    answered_at: u64,
-    poked_at: u64,
-    stall_told: bool,
+    turns: Option<u64>,
+    still_ticks: u32,
 }
 
 struct Watchdog {
     pulse: Arc<Pulse>,
+    bells: Arc<Bells>,
     wakers: Receiver<(usize, Waker)>,
     cores: Vec<Watched>,
-    idle_ticks: u32,
 }
 
 /// Starts the watchdog's thread.
 pub(super) fn start(
+    core_count: usize,
     pulse: Arc<Pulse>,
+    bells: Arc<Bells>,
     wakers: Receiver<(usize, Waker)>,
     signals: SignalWait,
 ) -> io::Result<()> {
-    let now = sys::monotonic_nanos();
-    let cores = pulse.cores.iter().map(|_| Watched {
-        waker: None,
-        polls: 0,
-        count: 0,
-        answered_at: now,
-        poked_at: now,
-        stall_told: false,
-    });
-    let cores = cores.collect();
-    let mut watchdog = Watchdog { pulse, wakers, cores, idle_ticks: 0 };
+    let cores = (0..core_count).map(|_| Watched::default()).collect();
+    let mut watchdog = Watchdog { pulse, bells, wakers, cores };
     thread::Builder::new()
         .name("watchdog".into())
         .stack_size(256 << 10)
@@ -145,11 +119,10 @@ impl Watchdog {
             warn!(error = %error, "requests to end may be seen late");
         }
         while !self.pulse.over.load(Ordering::Acquire) {
-            let tick = if self.idle_ticks < IDLE_TICKS_MIN { BUSY_TICK } else { IDLE_TICK };
-            if let Some(signal) = signals.wait(tick) {
-                self.signalled(signal);
+            match signals.wait(TICK) {
+                Some(signal) => self.signalled(signal),
+                None => self.look(),
             }
-            self.poke();
         }
     }
 
@@ -158,42 +131,34 @@ impl Watchdog {
         if self.pulse.terminating.swap(true, Ordering::AcqRel) && signal == libc::SIGINT {
             std::process::exit(INTERRUPTED);
         }
-        self.idle_ticks = 0;
         info!(signal, "asked to end");
+        for core in 0..self.cores.len() {
+            self.bells.ring(core);
+        }
     }
 
-    /// Wakes every core, and sees what each has done since the last time.
-    fn poke(&mut self) {
+    /// Looks whether every core that is awake has gone on since the last time.
+    fn look(&mut self) {
         while let Ok((index, waker)) = self.wakers.try_recv() {
             self.cores[index].waker = Some(waker);
         }
-        let now = sys::monotonic_nanos();
-        let mut busy = false;
-        for (index, (watched, beat)) in self.cores.iter_mut().zip(&self.pulse.cores).enumerate() {
+        for (index, watched) in self.cores.iter_mut().enumerate() {
             let Some(waker) = &watched.waker else { continue };
-            let polls = beat.polls.load(Ordering::Relaxed);
-            busy |= polls.saturating_sub(watched.polls) > IDLE_POLLS_MAX;
-            watched.polls = polls;
-            let count = beat.count.load(Ordering::Relaxed);
-            let silent = Duration::from_nanos(now.saturating_sub(watched.answered_at));
-            // The wake-ups of a core that does not answer queue up, so it gets few.
-            let poked = Duration::from_nanos(now.saturating_sub(watched.poked_at));
-            if count != watched.count || poked >= IDLE_TICK {
-                watched.poked_at = now;
+            let turns = self.bells.turns(index);
+            if turns.is_none() || turns != watched.turns {
+                watched.turns = turns;
+                watched.still_ticks = 0;
+                continue;
+            }
+            watched.still_ticks += 1;
+            // Once a stall: the wake-ups of a core that is busy queue up.
+            if watched.still_ticks == 1 {
                 waker.wake_by_ref();
             }
-            if count != watched.count {
-                watched.count = count;
-                watched.answered_at = now;
-                watched.stall_told = false;
-            } else {
-                busy = true;
-                if silent > STALL && !watched.stall_told {
-                    watched.stall_told = true;
-                    warn!(core = index, silent_ms = silent.as_millis(), "a core does not answer");
-                }
+            if watched.still_ticks == STALL_TICKS {
+                let silent_ms = (TICK * STALL_TICKS).as_millis();
+                warn!(core = index, silent_ms, "a core does not answer");
             }
         }
-        self.idle_ticks = if busy { 0 } else { self.idle_ticks.saturating_add(1) };
     }
 }

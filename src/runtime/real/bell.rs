@@ -1,0 +1,96 @@
+//! How other threads make a core look up.
+//!
+//! ```text
+//! sender: put the message down, raise the flag; asleep? -> write to its event descriptor
+//! core:   about to sleep: say so, look at the flag once more, wait
+//! ```
+//!
+//! Of the two orders of "say asleep" and "raise the flag", each shows one of them to the other
+//! side, so no message is slept through; and a core that is awake costs its senders no system
+//! call.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::sys;
+
+/// The bells of all cores of a process.
+pub(super) struct Bells(Box<[Bell]>);
+
+/// One core's; a pair of cache lines each.
+#[repr(align(128))]
+struct Bell {
+    descriptor: OwnedFd,
+    /// Something was put down for the core since it last looked.
+    raised: AtomicBool,
+    /// The core waits in the kernel, or is about to.
+    asleep: AtomicBool,
+    /// How often the core went through its loop.
+    turns: AtomicU64,
+}
+
+impl Bells {
+    /// The bells of so many cores.
+    pub(super) fn new(core_count: usize) -> io::Result<Self> {
+        let bell = |_| {
+            Ok(Bell {
+                descriptor: sys::event_descriptor()?,
+                raised: AtomicBool::new(false),
+                asleep: AtomicBool::new(false),
+                turns: AtomicU64::new(0),
+            })
+        };
+        Ok(Self((0..core_count).map(bell).collect::<io::Result<_>>()?))
+    }
+
+    /// Makes `core` look at what was put down for it.
+    pub(super) fn ring(&self, core: usize) {
+        let bell = &self.0[core];
+        bell.raised.store(true, Ordering::SeqCst);
+        if bell.asleep.load(Ordering::SeqCst) && bell.asleep.swap(false, Ordering::SeqCst) {
+            sys::signal_event(&bell.descriptor);
+        }
+    }
+
+    /// What becomes readable when a sleeping core is rung.
+    pub(super) fn descriptor(&self, core: usize) -> BorrowedFd<'_> {
+        self.0[core].descriptor.as_fd()
+    }
+
+    /// Whether the core was rung since it last asked.
+    pub(super) fn answer(&self, core: usize) -> bool {
+        let bell = &self.0[core];
+        bell.raised.load(Ordering::Relaxed) && bell.raised.swap(false, Ordering::SeqCst)
+    }
+
+    /// The core is about to sleep; `false` when it was rung and shall not.
+    pub(super) fn fall_asleep(&self, core: usize) -> bool {
+        let bell = &self.0[core];
+        bell.asleep.store(true, Ordering::SeqCst);
+        if bell.raised.load(Ordering::SeqCst) {
+            bell.asleep.store(false, Ordering::SeqCst);
+            return false;
+        }
+        true
+    }
+
+    /// The core is awake.
+    pub(super) fn wake_up(&self, core: usize) {
+        self.0[core].asleep.store(false, Ordering::SeqCst);
+    }
+
+    /// The core went through its loop once more.
+    pub(super) fn count_turn(&self, core: usize) {
+        // The only writer is the core itself.
+        let turns = &self.0[core].turns;
+        turns.store(turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// How often the core went through its loop; `None` while it sleeps.
+    pub(super) fn turns(&self, core: usize) -> Option<u64> {
+        let bell = &self.0[core];
+        let asleep = bell.asleep.load(Ordering::Relaxed);
+        (!asleep).then(|| bell.turns.load(Ordering::Relaxed))
+    }
+}
