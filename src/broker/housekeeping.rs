@@ -8,17 +8,23 @@ use crate::base::{Instant, ShardId};
 use crate::log::checkpoint;
 use crate::mesh::{Answer, Ask, CheckpointLine, Shard};
 
-/// How often the checkpoint files are written, if anything changed
-/// (`log.flush.offset.checkpoint.interval.ms`, whose default is a minute, bounds it from above).
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
-
 pub(super) fn spawn(shard: &Rc<Shard>) {
     let keeper = shard.clone();
     shard.runtime.spawn("retention", async move {
-        let interval = keeper.config().retention_check_interval;
+        keeper.runtime.sleep(keeper.config().initial_task_delay).await;
         loop {
-            keeper.runtime.sleep(interval).await;
             keep(&keeper).await;
+            keeper.runtime.sleep(keeper.config().retention_check_interval).await;
+        }
+    });
+    let keeper = shard.clone();
+    shard.runtime.spawn("producer expiry", async move {
+        loop {
+            keeper.runtime.sleep(keeper.config().producer_check_interval).await;
+            for partition in keeper.partitions() {
+                partition.expire_producers(keeper.runtime.wall_clock());
+                keeper.runtime.pass().await;
+            }
         }
     });
     if shard.id() == ShardId(0) {
@@ -28,7 +34,7 @@ pub(super) fn spawn(shard: &Rc<Shard>) {
                 keeper.lifecycle.notified().await;
             }
             loop {
-                keeper.runtime.sleep(CHECKPOINT_INTERVAL).await;
+                keeper.runtime.sleep(checkpoint_interval(&keeper)).await;
                 if !keeper.ending.get() {
                     checkpoint_all(&keeper).await;
                 }
@@ -37,10 +43,21 @@ pub(super) fn spawn(shard: &Rc<Shard>) {
     }
 }
 
+/// How often the checkpoint files are written, if anything changed. They are written together, so
+/// the shortest of their intervals counts.
+fn checkpoint_interval(shard: &Shard) -> Duration {
+    let config = shard.config();
+    config
+        .recovery_checkpoint_interval
+        .min(config.start_checkpoint_interval)
+        .min(config.watermark_checkpoint_interval)
+        // An interval of nothing would write for ever.
+        .max(Duration::from_millis(100))
+}
+
 async fn keep(shard: &Rc<Shard>) {
     for partition in shard.partitions() {
         let now = shard.runtime.wall_clock();
-        partition.expire_producers(now);
         partition.release_if_idle();
         match partition.apply_retention(now).await {
             Ok(0) => {}

@@ -39,7 +39,8 @@ pub(super) fn spawn(shard: &Rc<Shard>) {
         while !shard.started.get() {
             shard.lifecycle.notified().await;
         }
-        let capacity = shard.config().fetch_sessions_max as usize;
+        let cores = usize::from(shard.runtime.shard_count());
+        let capacity = (shard.config().fetch_sessions_max as usize).div_ceil(cores);
         let sessions = Rc::new(RefCell::new(SessionCache::new(shard.id(), capacity)));
         for config in shard.config().listeners.clone() {
             let (shard, sessions) = (shard.clone(), sessions.clone());

@@ -63,6 +63,8 @@ pub async fn run_core(
 fn options(config: &BrokerConfig) -> Options {
     Options {
         core_count: config.cores.map(usize::from),
+        pin: config.pin_cores,
+        sendfile_bytes_min: config.sendfile_bytes_min,
         send_buffer_bytes: config.send_buffer_bytes,
         receive_buffer_bytes: config.receive_buffer_bytes,
         ..Options::default()

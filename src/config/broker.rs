@@ -70,7 +70,7 @@ pub struct BrokerConfig {
     pub durability: Durability,
     /// `corelog.memory.request.bytes`, over all cores.
     pub request_memory_bytes: u64,
-    /// `corelog.flush.unsynced.bytes.max`, per core.
+    /// `corelog.flush.unsynced.bytes.max`, per partition.
     pub unsynced_bytes_max: u64,
     /// `corelog.sendfile.bytes.min`.
     pub sendfile_bytes_min: u32,
@@ -100,8 +100,6 @@ pub struct BrokerConfig {
     pub deletes_topics: bool,
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
-    /// `log.flush.scheduler.interval.ms`; `None` for never.
-    pub flush_check_interval: Option<Duration>,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub recovery_checkpoint_interval: Duration,
     /// `log.flush.start.offset.checkpoint.interval.ms`.
@@ -118,12 +116,6 @@ pub struct BrokerConfig {
     pub metadata_bytes_between_snapshots: u64,
     /// `metadata.log.max.snapshot.interval.ms`; `None` for never.
     pub metadata_snapshot_interval: Option<Duration>,
-    /// `offsets.topic.num.partitions`.
-    pub offsets_partition_count: u32,
-    /// `offsets.topic.replication.factor`.
-    pub offsets_replication_factor: u16,
-    /// `offsets.topic.segment.bytes`.
-    pub offsets_segment_bytes: u32,
 }
 
 /// Reads typed values out of the layers.
@@ -257,7 +249,6 @@ impl BrokerConfig {
             creates_topics: read.flag("auto.create.topics.enable"),
             deletes_topics: read.flag("delete.topic.enable"),
             retention_check_interval: read.millis("log.retention.check.interval.ms"),
-            flush_check_interval: read.millis_unless("log.flush.scheduler.interval.ms", i64::MAX),
             recovery_checkpoint_interval: read.millis("log.flush.offset.checkpoint.interval.ms"),
             start_checkpoint_interval: read.millis("log.flush.start.offset.checkpoint.interval.ms"),
             watermark_checkpoint_interval: read
@@ -269,9 +260,6 @@ impl BrokerConfig {
                 .u64("metadata.log.max.record.bytes.between.snapshots"),
             metadata_snapshot_interval: read
                 .millis_unless("metadata.log.max.snapshot.interval.ms", 0),
-            offsets_partition_count: read.u32("offsets.topic.num.partitions"),
-            offsets_replication_factor: read.u16("offsets.topic.replication.factor"),
-            offsets_segment_bytes: read.u32("offsets.topic.segment.bytes"),
             layers,
         }
     }

@@ -32,6 +32,9 @@ const IN_FLIGHT_MAX: usize = 64;
 /// Answers sent in one go at most.
 const GATHERED_MAX: usize = 32;
 
+/// Least time between two looks whether a connection is idle.
+const IDLE_CHECK_MIN: Duration = Duration::from_millis(100);
+
 /// State shared by the two tasks of a connection.
 struct Connection {
     shard: Rc<Shard>,
@@ -78,21 +81,40 @@ pub async fn serve(
         writing.written.set(true);
         reader_gone.notify();
     });
-    first(connection.read_requests(&client, reader), async {
-        while !connection.written.get() {
-            gone.notified().await;
-        }
-    })
-    .await;
+    let reading = connection.read_requests(&client, reader);
+    let ended = first(connection.written(&gone), connection.idle_too_long(peer));
+    first(reading, ended).await;
     connection.finished.set(true);
     connection.changed.notify();
-    while !connection.written.get() {
-        gone.notified().await;
-    }
+    connection.written(&gone).await;
     shard.counters.connections_open.sub(1);
 }
 
 impl Connection {
+    /// Waits until the writing task has ended, which tells so by `gone`.
+    async fn written(&self, gone: &Notice) {
+        while !self.written.get() {
+            gone.notified().await;
+        }
+    }
+
+    /// Waits until nothing was received or sent for `connections.max.idle.ms`.
+    async fn idle_too_long(&self, peer: SocketAddr) {
+        loop {
+            let Some(idle_max) = self.shard.config().idle_connection_max else {
+                return std::future::pending().await;
+            };
+            let idle = self.shard.runtime.now().since(self.last_active.get());
+            // A request that waits for data is no idleness; its own deadline ends it.
+            if idle >= idle_max && self.slots.borrow().is_empty() {
+                tracing::debug!(%peer, "connection closed, it was idle for too long");
+                return;
+            }
+            let rest = idle_max.saturating_sub(idle).max(IDLE_CHECK_MIN);
+            self.shard.runtime.sleep(rest).await;
+        }
+    }
+
     async fn read_requests(self: &Rc<Self>, client: &Rc<Client>, reader: StreamReader) {
         let mut frames = Frames::new(reader, self.shard.config().request_bytes_max as usize);
         loop {

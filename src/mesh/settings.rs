@@ -58,6 +58,7 @@ fn partition_settings(config: &BrokerConfig, settings: &TopicConfig) -> Partitio
         },
         in_sync_count_min: settings.in_sync_min,
         flush_record_count,
+        unsynced_bytes_max: config.unsynced_bytes_max,
         flush_interval: settings.flush_interval,
         producer_expiration: config.producer_expiration,
     }

@@ -82,7 +82,9 @@ pub enum ReplyTo {
 impl Shard {
     /// A core that owns nothing yet.
     pub fn new(runtime: Runtime, lanes: Lanes<Envelope>, config: Arc<BrokerConfig>) -> Rc<Self> {
-        let request_memory = Budget::new(config.request_memory_bytes);
+        runtime.limit_connections(config.connections_max);
+        let cores = u64::from(runtime.shard_count());
+        let request_memory = Budget::new(config.request_memory_bytes.div_ceil(cores));
         Rc::new(Self {
             runtime,
             config: RefCell::new(config.clone()),
@@ -144,6 +146,7 @@ impl Shard {
             for problem in problems {
                 tracing::warn!(%problem, "a setting of the metadata is not applied");
             }
+            self.runtime.limit_connections(config.connections_max);
             *self.config.borrow_mut() = Arc::new(config);
         }
         *self.image.borrow_mut() = image;

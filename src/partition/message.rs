@@ -18,6 +18,9 @@ pub struct PartitionSettings {
     /// `flush.messages`: an append that makes this many records unsynced is synced before its
     /// acknowledgement. 1 with `corelog.durability=sync`.
     pub flush_record_count: u64,
+    /// `corelog.flush.unsynced.bytes.max`: with more bytes unsynced than these, the log is synced
+    /// in the background.
+    pub unsynced_bytes_max: u64,
     /// `flush.ms`: no record stays unsynced longer; `None` leaves it to the kernel.
     pub flush_interval: Option<Duration>,
     /// `producer.id.expiration.ms`: how long an idle producer's sequences are remembered.

@@ -23,10 +23,6 @@ const GROUP_BATCH_COUNT_MAX: usize = 256;
 /// Bytes in one write at most, but for a single larger batch: it bounds the time of one turn.
 const GROUP_BYTES_MAX: usize = 1 << 20;
 
-/// Unsynced bytes at which a partition is synced in the background, so that a restart after a
-/// crash has little to check.
-const UNSYNCED_BYTES_MAX: u64 = 256 << 20;
-
 /// One group on its way to the log.
 #[derive(Default)]
 struct Group {
@@ -182,7 +178,7 @@ async fn write(inner: &Rc<Inner>, group: Group) -> Result<(), ()> {
         want_sync(inner, Some(end));
     } else {
         inner.decide(Input::Written { end });
-        if inner.unsynced_bytes.get() > UNSYNCED_BYTES_MAX {
+        if inner.unsynced_bytes.get() > inner.settings.borrow().unsynced_bytes_max {
             want_sync(inner, None);
         }
     }

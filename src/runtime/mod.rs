@@ -143,6 +143,14 @@ impl Runtime {
         }
     }
 
+    /// Bounds the connections of all cores together; further ones wait to be accepted. Simulated
+    /// listeners know no bound.
+    pub fn limit_connections(&self, connections_max: u32) {
+        if let Self::Real(core) = self {
+            core.limit_connections(connections_max);
+        }
+    }
+
     /// Asks the process to end, as SIGTERM does.
     pub fn end_process(&self) {
         match self {

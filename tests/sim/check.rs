@@ -78,9 +78,9 @@ impl Seen {
                 let record = Record { producer: *producer, number };
                 let count = counts.remove(&record).unwrap_or(0);
                 let kept = match promise {
-                    Promise::ExactlyOnce => count == 1,
-                    Promise::AtLeastOnce => count >= 1,
-                    Promise::AtMostOnce => count <= 1,
+                    Promise::Exactly => count == 1,
+                    Promise::AtLeast => count >= 1,
+                    Promise::AtMost => count <= 1,
                 };
                 assert!(kept, "seed {seed}: {record:?} is there {count} times, not {promise:?}");
             }
@@ -92,7 +92,7 @@ impl Seen {
     fn check_order(&self, seed: u64, all: &Content) {
         let mut last: BTreeMap<(i32, u64), u64> = BTreeMap::new();
         for ((partition, offset), Record { producer, number }) in all {
-            if self.sent[producer].0 == Promise::AtLeastOnce {
+            if self.sent[producer].0 == Promise::AtLeast {
                 continue;
             }
             let before = last.insert((*partition, *producer), *number);

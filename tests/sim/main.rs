@@ -235,6 +235,25 @@ fn one_seed_is_one_history() {
 }
 
 #[test]
+fn a_connection_that_is_idle_for_too_long_is_closed() {
+    let run = Run::new(0);
+    let lasted = run.world.run(run.clients, async move |runtime: Runtime| {
+        let (mut reader, _writer) = loop {
+            match runtime.connect("broker:9092").await {
+                Ok(halves) => break halves,
+                Err(_) => runtime.sleep(Duration::from_millis(10)).await,
+            }
+        };
+        let began = runtime.now();
+        assert_eq!(reader.read(&mut [0]).await.expect("an orderly end"), 0);
+        runtime.now().since(began)
+    });
+    // `connections.max.idle.ms`, as seen from the other end of the network.
+    let seconds = lasted.as_secs_f64();
+    assert!((599.0..605.0).contains(&seconds), "{seconds}");
+}
+
+#[test]
 fn clients_are_told_the_truth_even_seeds() {
     simulate_each((0..seed_count()).step_by(2));
 }

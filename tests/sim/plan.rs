@@ -25,11 +25,11 @@ pub enum Durability {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Promise {
     /// Sequence numbers, and acknowledgements.
-    ExactlyOnce,
+    Exactly,
     /// No sequence numbers; what is not acknowledged is sent again.
-    AtLeastOnce,
+    AtLeast,
     /// No acknowledgements.
-    AtMostOnce,
+    AtMost,
 }
 
 /// One producer.
@@ -170,12 +170,12 @@ fn producer_plan(random: &mut Random) -> ProducerPlan {
     let (promise, acks) = pick(
         random,
         &[
-            (Promise::ExactlyOnce, -1),
-            (Promise::ExactlyOnce, -1),
-            (Promise::ExactlyOnce, 1),
-            (Promise::AtLeastOnce, -1),
-            (Promise::AtLeastOnce, 1),
-            (Promise::AtMostOnce, 0),
+            (Promise::Exactly, -1),
+            (Promise::Exactly, -1),
+            (Promise::Exactly, 1),
+            (Promise::AtLeast, -1),
+            (Promise::AtLeast, 1),
+            (Promise::AtMost, 0),
         ],
     );
     ProducerPlan {

@@ -65,8 +65,8 @@ impl Producer {
         let topic_id = find_topic(&runtime, self.partitions).await;
         let mut connection = Connection::open(&runtime).await;
         let id = match self.plan.promise {
-            Promise::ExactlyOnce => Some(draw_id(&runtime, &mut connection).await),
-            Promise::AtLeastOnce | Promise::AtMostOnce => None,
+            Promise::Exactly => Some(draw_id(&runtime, &mut connection).await),
+            Promise::AtLeast | Promise::AtMost => None,
         };
         let mut sender = Sender {
             topic_id,
@@ -132,11 +132,11 @@ impl Sender {
         let Producer { plan, .. } = &self.producer;
         let message = self.message(&request);
         match self.connection.send(plan.version, &message).await {
-            Some(_) if plan.promise == Promise::AtMostOnce => {}
+            Some(_) if plan.promise == Promise::AtMost => {}
             Some(header) => self.in_flight.push_back((header, request)),
             None => {
                 // Without acknowledgements what was lost stays lost.
-                if plan.promise != Promise::AtMostOnce {
+                if plan.promise != Promise::AtMost {
                     self.unsent.push_front(request);
                 }
                 // Answers may have come before the connection was lost.

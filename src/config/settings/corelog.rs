@@ -16,8 +16,8 @@ pub const ROWS: &[Setting] = &[
              share one sync.",
         ),
     long("corelog.flush.unsynced.bytes.max", number(268_435_456)).at_least(1_048_576).works(
-        "Bytes each core may have written and not yet synced, in bytes. Beyond it the core syncs \
-         in the background, so that the kernel never stalls it to write back.",
+        "What a partition may have written and not yet synced, in bytes. Beyond it its log is \
+         synced in the background, so that a crash of the machine leaves little to check.",
     ),
     long("corelog.memory.request.bytes", number(268_435_456)).at_least(1_048_576).high().works(
         "Memory for requests being received or handled, over all cores, in bytes. When it is used \

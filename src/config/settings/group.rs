@@ -147,13 +147,13 @@ pub const ROWS: &[Setting] = &[
     int("offsets.topic.num.partitions", number(50))
         .at_least(1)
         .high()
-        .works("Partitions of `__consumer_offsets`; must not be changed once it exists."),
+        .no_effect("Partitions of `__consumer_offsets`; must not be changed once it exists."),
     short("offsets.topic.replication.factor", number(3))
         .at_least(1)
         .high()
-        .works("Replicas of `__consumer_offsets`."),
+        .no_effect("Replicas of `__consumer_offsets`."),
     int("offsets.topic.segment.bytes", number(104_857_600))
         .at_least(1)
         .high()
-        .works("Segment size of `__consumer_offsets`, in bytes."),
+        .no_effect("Segment size of `__consumer_offsets`, in bytes."),
 ];

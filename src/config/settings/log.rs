@@ -72,17 +72,17 @@ pub const ROWS: &[Setting] = &[
         "Longest time a record stays un-synced, in milliseconds. The default of topics' \
              `flush.ms`.",
     ),
-    int("log.flush.offset.checkpoint.interval.ms", number(60_000))
-        .at_least(0)
-        .high()
-        .works("Time between two writes of the recovery point checkpoint, in milliseconds."),
+    int("log.flush.offset.checkpoint.interval.ms", number(60_000)).at_least(0).high().works(
+        "Time between two writes of the recovery point checkpoint, in milliseconds. The \
+             checkpoint files are written together, at the shortest of their three intervals.",
+    ),
     long("log.flush.scheduler.interval.ms", number(i64::MAX))
         .high()
         .works("Time between two looks for partitions that are due to be synced, in milliseconds."),
-    int("log.flush.start.offset.checkpoint.interval.ms", number(60_000))
-        .at_least(0)
-        .high()
-        .works("Time between two writes of the log start checkpoint, in milliseconds."),
+    int("log.flush.start.offset.checkpoint.interval.ms", number(60_000)).at_least(0).high().works(
+        "Time between two writes of the log start checkpoint, in milliseconds; see \
+             `log.flush.offset.checkpoint.interval.ms`.",
+    ),
     int("log.index.interval.bytes", number(4096)).at_least(0).cluster_wide().works(
         "Bytes of log between two index entries. The default of topics' \
              `index.interval.bytes`.",
@@ -95,7 +95,7 @@ pub const ROWS: &[Setting] = &[
         .at_least(0)
         .low()
         .internal()
-        .works("Time after the start before retention and flushing begin, in milliseconds."),
+        .works("Time after the start before retention begins, in milliseconds."),
     long("log.message.timestamp.after.max.ms", number(3_600_000)).at_least(0).cluster_wide().works(
         "How far in the future a record's timestamp may lie, in milliseconds. The default \
              of topics' `message.timestamp.after.max.ms`.",

@@ -45,9 +45,10 @@ pub const ROWS: &[Setting] = &[
     int("replica.fetch.wait.max.ms", number(500))
         .high()
         .no_effect("Longest time a follower's fetch waits, in milliseconds."),
-    long("replica.high.watermark.checkpoint.interval.ms", number(5000))
-        .high()
-        .works("Time between two writes of the high watermark checkpoint, in milliseconds."),
+    long("replica.high.watermark.checkpoint.interval.ms", number(5000)).high().works(
+        "Time between two writes of the high watermark checkpoint, in milliseconds; see \
+             `log.flush.offset.checkpoint.interval.ms`.",
+    ),
     long("replica.lag.time.max.ms", number(30_000))
         .high()
         .no_effect("Time a follower may lag before it leaves the in-sync set, in milliseconds."),

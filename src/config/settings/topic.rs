@@ -10,8 +10,8 @@ pub const ROWS: &[Setting] = &[
         .items(Items::NOT_NULL, &["compact", "delete"])
         .from_broker(&[("log.cleanup.policy", 1)])
         .works(
-            "What happens to old data: `delete` removes whole segments, `compact` keeps the \
-             last record of each key, both do both, and an empty list keeps everything.",
+            "What happens to old data: `delete` removes whole segments, and an empty list keeps \
+             everything. `compact` keeps everything as well: compaction is not built yet.",
         ),
     int("compression.gzip.level", number(-1))
         .rule(Rule::GzipLevel)

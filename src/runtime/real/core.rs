@@ -10,9 +10,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use futures_lite::FutureExt;
@@ -22,7 +22,9 @@ use crate::base::{Instant, ShardId, Timestamp};
 use crate::runtime::local::{Notice, next_turn};
 
 use super::bell::Bells;
+use super::desk::{Desks, Handed};
 use super::disk::{AppendPath, Disk};
+use super::net::Listening;
 use super::reactor::Reactor;
 use super::start::Options;
 use super::sys;
@@ -75,6 +77,9 @@ struct State {
     options: Options,
     reactor: Rc<Reactor>,
     bells: Arc<Bells>,
+    desks: Arc<Desks>,
+    inbox: Receiver<Handed>,
+    listening: RefCell<Vec<Weak<Listening>>>,
     heart: Heart,
     terminated: Cell<bool>,
     termination: Notice,
@@ -88,6 +93,9 @@ struct State {
 pub(super) struct CoreParts {
     pub(super) reactor: Rc<Reactor>,
     pub(super) bells: Arc<Bells>,
+    pub(super) desks: Arc<Desks>,
+    /// Connections that other cores have accepted for this one.
+    pub(super) inbox: Receiver<Handed>,
     /// Where files go whose last close may take long.
     pub(super) closer: Sender<OwnedFd>,
 }
@@ -101,13 +109,16 @@ impl Core {
         parts: CoreParts,
         heart: Heart,
     ) -> Self {
-        let CoreParts { reactor, bells, closer } = parts;
+        let CoreParts { reactor, bells, desks, inbox, closer } = parts;
         Self(Rc::new(State {
             shard,
             shard_count,
             options,
             reactor,
             bells,
+            desks,
+            inbox,
+            listening: RefCell::default(),
             heart,
             terminated: Cell::new(false),
             termination: Notice::new(),
@@ -219,6 +230,21 @@ impl Core {
         &self.0.reactor
     }
 
+    /// How connections are spread over the cores.
+    pub(super) fn desks(&self) -> &Arc<Desks> {
+        &self.0.desks
+    }
+
+    /// The listeners of this core.
+    pub(super) fn listening(&self) -> &RefCell<Vec<Weak<Listening>>> {
+        &self.0.listening
+    }
+
+    /// Bounds the connections of all cores together; further ones wait to be accepted.
+    pub fn limit_connections(&self, connections_max: u32) {
+        self.0.desks.limit(connections_max);
+    }
+
     /// The bells of all cores.
     pub(super) fn bells(&self) -> Arc<Bells> {
         self.0.bells.clone()
@@ -244,10 +270,12 @@ impl Core {
         // The process's handle on the core is the reactor's: it holds none on itself for long.
         let weak = Rc::downgrade(&self.0);
         self.0.reactor.on_bell(move || {
-            if let Some(state) = weak.upgrade()
-                && state.heart.is_terminating()
-            {
-                Self(state).terminate();
+            let Some(core) = weak.upgrade().map(Self) else { return };
+            while let Ok(handed) = core.0.inbox.try_recv() {
+                core.receive(handed);
+            }
+            if core.0.heart.is_terminating() {
+                core.terminate();
             }
         });
         core.0.heart.start(&core);

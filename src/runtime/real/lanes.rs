@@ -176,24 +176,31 @@ impl<T: Send + 'static> Lanes<T> {
     pub async fn receive(&self, inbox: &mut Vec<T>) {
         loop {
             let arrived = self.0.arrived.notified();
-            let mut own = self.0.inbox.borrow_mut();
-            if !own.is_empty() {
-                let was_full = own.len() >= self.0.capacity;
-                if inbox.is_empty() {
-                    // Two buffers take turns: nothing is moved or allocated.
-                    mem::swap(inbox, &mut own);
-                } else {
-                    inbox.append(&mut own);
-                }
-                drop(own);
-                if was_full {
-                    self.0.collect();
-                }
+            if self.take_arrived(inbox) {
                 return;
             }
-            drop(own);
             arrived.await;
         }
+    }
+
+    /// Appends what has arrived to `inbox`; whether there was anything.
+    fn take_arrived(&self, inbox: &mut Vec<T>) -> bool {
+        let mut own = self.0.inbox.borrow_mut();
+        if own.is_empty() {
+            return false;
+        }
+        let was_full = own.len() >= self.0.capacity;
+        if inbox.is_empty() {
+            // Two buffers take turns: nothing is moved or allocated.
+            mem::swap(inbox, &mut own);
+        } else {
+            inbox.append(&mut own);
+        }
+        drop(own);
+        if was_full {
+            self.0.collect();
+        }
+        true
     }
 }
 

@@ -9,7 +9,7 @@
 //! | `pool` `bell` | threads that may wait for the disk; how other threads wake a core     |
 //! | `watchdog`    | the thread that sees cores that stand still, and signals              |
 //! | `disk` `file` | directories; vectored appends, sync, reads that never stall the core  |
-//! | `net`         | listeners, connections                                                |
+//! | `net` `desk`  | listeners, connections; how those are spread over the cores           |
 //! | `sendfile`    | how a list of chunks leaves: gathered sends and `sendfile(2)`         |
 //! | `lanes`       | batches of messages between cores                                     |
 //! | `probe`       | [`MachineReport`]: what the machine offers, for `doctor` and at start |
@@ -38,6 +38,7 @@
 
 mod bell;
 mod core;
+mod desk;
 mod disk;
 mod file;
 mod lanes;

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::runtime::Chunk;
 use crate::runtime::local::Notice;
 
 use super::core::Core;
+use super::desk::{Handed, Seat};
 use super::ring::{Readiness, Side, Watch};
 use super::sendfile;
 use super::sys::{self, Direction};
@@ -29,6 +30,9 @@ const ACCEPTED_MAX: usize = 16;
 
 /// Wait after an accept that failed for want of file descriptors or memory.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Wait between two looks whether a connection may be accepted again, when there are too many.
+const FULL_WAIT: Duration = Duration::from_millis(20);
 
 type Accepted = io::Result<(StreamReader, StreamWriter, SocketAddr)>;
 
@@ -86,7 +90,7 @@ impl Drop for Watched {
 /// that is asked for again and again would pile up wakers.
 pub struct Listener(Rc<Listening>);
 
-struct Listening {
+pub(super) struct Listening {
     core: Core,
     /// Before the socket, for it is dropped first.
     watched: Watched,
@@ -108,33 +112,36 @@ impl Listening {
                 continue;
             }
             let result = self.accept_one().await;
-            let broken = matches!(result, Some(Err(_)));
-            if let Some(result) = result {
-                self.accepted.borrow_mut().push_back(result);
-                self.arrived.notify();
-            }
-            if broken {
-                return;
+            match result {
+                Some(Err(error)) => return self.arrive(Err(error)),
+                Some(Ok((stream, peer))) => self.place(stream, peer),
+                None => {}
             }
             self.core.pass().await;
         }
     }
 
     /// One connection; `None` when it failed in a way that says nothing of the next one.
-    async fn accept_one(&self) -> Option<Accepted> {
+    async fn accept_one(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
         let accepting = self.watched.when_ready(Side::Read, || {
             if self.closed.get() {
                 return Err(io::ErrorKind::NotConnected.into());
             }
+            if self.core.desks().are_full() {
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
             self.socket.accept()
         });
         match accepting.await {
-            Ok((stream, peer)) => {
+            Ok(accepted) => {
                 self.core.count(|counters| counters.accepted += 1);
-                let (reader, writer) = halves(&self.core, stream).ok()?;
-                Some(Ok((reader, writer, peer)))
+                Some(Ok(accepted))
             }
             Err(error) if self.closed.get() => Some(Err(error)),
+            Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+                self.core.sleep(FULL_WAIT).await;
+                None
+            }
             Err(error) => match error.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                     warn!(address = %self.address, error = %error, "connections wait");
@@ -146,6 +153,31 @@ impl Listening {
                 // The connection was gone before it was accepted, or the network failed.
                 _ => None,
             },
+        }
+    }
+}
+
+impl Listening {
+    fn arrive(&self, accepted: Accepted) {
+        self.accepted.borrow_mut().push_back(accepted);
+        self.arrived.notify();
+    }
+
+    /// Keeps a connection or hands it to the core that has the fewest.
+    fn place(&self, stream: TcpStream, peer: SocketAddr) {
+        let own = usize::from(self.core.shard().0);
+        let seat = self.core.desks().seat(own, &self.address);
+        if seat.core() == own {
+            return self.take(stream, peer, seat);
+        }
+        let handed = Handed { address: self.address, stream, peer, seat };
+        self.core.desks().hand_over(handed);
+    }
+
+    fn take(&self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
+        // A socket that can not be prepared is gone already.
+        if let Ok((reader, writer)) = halves(&self.core, stream, Some(seat)) {
+            self.arrive(Ok((reader, writer, peer)));
         }
     }
 }
@@ -172,6 +204,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.0.closed.set(true);
+        self.0.core.desks().close(usize::from(self.0.core.shard().0), &self.0.address);
         // Wakes the accepting task, in the kernel or in front of its full queue.
         sys::shut_down(self.0.socket.as_fd(), Direction::Both);
         self.0.taken.notify();
@@ -224,6 +257,11 @@ impl Core {
             taken: Notice::new(),
             closed: Cell::new(false),
         });
+        self.desks().open(usize::from(self.shard().0), &listening.address);
+        let mut known = self.listening().borrow_mut();
+        known.retain(|listening| listening.strong_count() > 0);
+        known.push(Rc::downgrade(&listening));
+        drop(known);
         let accepting = listening.clone();
         self.spawn("accept", async move { accepting.accept_all().await });
         Ok(Listener(listening))
@@ -243,7 +281,7 @@ impl Core {
 
     async fn connect_to(&self, address: &SocketAddr) -> io::Result<(StreamReader, StreamWriter)> {
         let stream = TcpStream::from(sys::connecting_socket(address)?);
-        let (reader, writer) = halves(self, stream)?;
+        let (reader, writer) = halves(self, stream, None)?;
         let socket = &reader.socket;
         // The kernel tells of the outcome as of a change. Before that, there is no peer.
         let connected = socket.watched.when_ready(Side::Write, || {
@@ -261,6 +299,21 @@ impl Core {
         Ok((reader, writer))
     }
 
+    /// Takes a connection that another core has accepted for this one.
+    pub(super) fn receive(&self, handed: Handed) {
+        let Handed { address, stream, peer, seat } = handed;
+        let listening = self
+            .listening()
+            .borrow()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|listening| listening.address == address && !listening.closed.get());
+        // Without the listener, which was closed meanwhile, the connection ends.
+        if let Some(listening) = listening {
+            listening.take(stream, peer, seat);
+        }
+    }
+
     /// The socket addresses of "host:port". Numbers at once; names are asked for on the blocking
     /// pool.
     async fn resolve(&self, address: &str) -> io::Result<Vec<SocketAddr>> {
@@ -276,11 +329,15 @@ fn no_address(address: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("{address} has no address"))
 }
 
-fn halves(core: &Core, stream: TcpStream) -> io::Result<(StreamReader, StreamWriter)> {
+fn halves(
+    core: &Core,
+    stream: TcpStream,
+    seat: Option<Seat>,
+) -> io::Result<(StreamReader, StreamWriter)> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
     let watched = Watched::new(core, stream.as_fd());
-    let socket = Rc::new(Socket { watched, stream });
+    let socket = Rc::new(Socket { watched, stream, _seat: seat });
     Ok((StreamReader { socket: socket.clone() }, StreamWriter { socket }))
 }
 
@@ -289,6 +346,8 @@ pub(super) struct Socket {
     /// Before the stream, for it is dropped first.
     watched: Watched,
     stream: TcpStream,
+    /// Of an accepted connection.
+    _seat: Option<Seat>,
 }
 
 impl AsFd for Socket {

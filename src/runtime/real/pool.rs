@@ -100,10 +100,8 @@ impl Pool {
         let (jobs, inbox) = channel::<Job>();
         let (report, bells, core) = (self.report.clone(), self.bells.clone(), self.core);
         let cpus = self.cpus.clone();
-        thread::Builder::new()
-            .name(format!("disk-{core}.{index}"))
-            .stack_size(STACK_BYTES)
-            .spawn(move || {
+        thread::Builder::new().name(format!("disk-{core}.{index}")).stack_size(STACK_BYTES).spawn(
+            move || {
                 // Started by a pinned thread, it would share its CPU.
                 let _ = sys::pin_to_cpus(&cpus);
                 while let Ok(Job { token, call }) = inbox.recv() {
@@ -113,7 +111,8 @@ impl Pool {
                     }
                     bells.ring(core);
                 }
-            })?;
+            },
+        )?;
         state.threads.push(jobs);
         Ok(index)
     }

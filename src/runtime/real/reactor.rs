@@ -99,11 +99,14 @@ impl Reactor {
     /// Adds lanes to what is exchanged each turn.
     pub(super) fn add_exchange(&self, exchange: Rc<dyn Exchange>) {
         self.exchanges.borrow_mut().push(exchange);
+        // The bell may have been answered before there was anyone to look.
+        self.bells.ring(self.core);
     }
 
     /// Sets what to look at when the bell was rung.
     pub(super) fn on_bell(&self, look: impl Fn() + 'static) {
         *self.on_bell.borrow_mut() = Some(Box::new(look));
+        self.bells.ring(self.core);
     }
 
     /// Tells every change of a socket from now on.

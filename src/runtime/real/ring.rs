@@ -108,11 +108,20 @@ impl Outcome {
 }
 
 enum Slot {
-    Free { next: usize },
+    Free {
+        next: usize,
+    },
     /// An operation with one completion, and what the kernel uses until then.
-    Once { outcome: Rc<Outcome>, _kept: Box<dyn Any> },
+    Once {
+        outcome: Rc<Outcome>,
+        _kept: Box<dyn Any>,
+    },
     /// A socket whose changes are told.
-    Watched { readiness: Rc<Readiness>, fd: i32, armed: bool },
+    Watched {
+        readiness: Rc<Readiness>,
+        fd: i32,
+        armed: bool,
+    },
     /// A watch that was ended, until the kernel confirms it.
     Ending,
 }
@@ -252,8 +261,7 @@ impl Ring {
     pub(super) fn watch(&mut self, socket: BorrowedFd<'_>) -> (Watch, Rc<Readiness>) {
         let readiness = Rc::new(Readiness::default());
         let fd = socket.as_raw_fd();
-        let index =
-            self.insert(Slot::Watched { readiness: readiness.clone(), fd, armed: true });
+        let index = self.insert(Slot::Watched { readiness: readiness.clone(), fd, armed: true });
         self.arm(index, fd);
         (Watch(index), readiness)
     }
@@ -294,9 +302,7 @@ impl Ring {
         drop(queue);
         let result = match timeout {
             Some(timeout) if !ready => {
-                let time = Timespec::new()
-                    .sec(timeout.as_secs())
-                    .nsec(timeout.subsec_nanos());
+                let time = Timespec::new().sec(timeout.as_secs()).nsec(timeout.subsec_nanos());
                 let args = SubmitArgs::new().timespec(&time);
                 self.uring.submitter().submit_with_args(1, &args)
             }

@@ -5,6 +5,11 @@
 //! large file slices          sendfile(2), at most 256 KiB at a time
 //! ```
 //!
+//! Measured on loopback, header and body, us of CPU, `sendfile` and copy: 16 KiB 6.8 and 8.0,
+//! 64 KiB 27 and 20, 256 KiB 58 and 65, 1 MiB 195 and 264. Up to the bound of the options they are
+//! even, and one copied send is one system call less; on a network card, which reads the pages
+//! itself, `sendfile` gains earlier.
+//!
 //! Both never wait in the kernel. When the socket is full, the ring tells when there is room again.
 //! A slice is read into the page cache before it is sent by `sendfile`, which would otherwise hold
 //! up the whole core while the disk turns.
@@ -19,14 +24,6 @@ use super::file::{FileLease, read_behind};
 use super::net::Socket;
 use super::sys::{self, More, PARTS_MAX, Wait};
 
-/// File slices of at least so many bytes leave by `sendfile`.
-///
-/// Measured on loopback, header and body, us of CPU, `sendfile` and copy: 16 KiB 6.8 and 8.0,
-/// 64 KiB 27 and 20, 256 KiB 58 and 65, 1 MiB 195 and 264. Up to here they are even, and one copied
-/// send is one system call less; on a network card, which reads the pages itself, `sendfile`
-/// gains earlier.
-const SENDFILE_BYTES_MIN: u32 = 32 << 10;
-
 /// Most bytes one `sendfile` moves: what one unnoticed cold page can cost stays bounded.
 const SLICE_BYTES_MAX: usize = 256 << 10;
 
@@ -38,10 +35,11 @@ const PAGE_BYTES: u64 = 4096;
 
 /// Sends all of `chunks`, in order.
 pub(super) async fn send(socket: &Socket, chunks: &[Chunk]) -> io::Result<()> {
+    let large = socket.core().options().sendfile_bytes_min;
     let mut next = 0;
     while next < chunks.len() {
         match &chunks[next] {
-            Chunk::File(slice) if slice.length >= SENDFILE_BYTES_MIN => {
+            Chunk::File(slice) if slice.length >= large => {
                 send_slice(socket, slice).await?;
                 next += 1;
             }
@@ -61,6 +59,7 @@ enum Part<'a> {
 /// Sends the chunks from `first` on that fit into one gathered send; returns the next one's index.
 async fn send_gathered(socket: &Socket, chunks: &[Chunk], first: usize) -> io::Result<usize> {
     let core = socket.core();
+    let large = core.options().sendfile_bytes_min;
     let mut copied = core.take_scratch();
     let mut parts: Vec<Part<'_>> = Vec::with_capacity((chunks.len() - first).min(PARTS_MAX));
     let mut next = first;
@@ -72,7 +71,7 @@ async fn send_gathered(socket: &Socket, chunks: &[Chunk], first: usize) -> io::R
                 }
             }
             Chunk::File(slice)
-                if slice.length < SENDFILE_BYTES_MIN
+                if slice.length < large
                     && parts.len() < PARTS_MAX
                     && copied.len() + slice.length as usize <= GATHERED_BYTES_MAX =>
             {

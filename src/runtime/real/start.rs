@@ -1,5 +1,6 @@
 //! Starting the cores, and what happens when one dies.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -19,6 +20,7 @@ use crate::runtime::Runtime;
 
 use super::bell::Bells;
 use super::core::{Core, CoreParts, panic_text};
+use super::desk::{Desks, Handed};
 use super::disk::AppendPath;
 use super::lanes::{Ends, Lanes, make_ends};
 use super::reactor::Reactor;
@@ -57,8 +59,12 @@ pub struct Options {
     /// How many cores to run, where `cores` names none: as many as there are CPUs when `None`.
     /// More than there are CPUs share them.
     pub core_count: Option<usize>,
+    /// Whether each core's thread keeps to its CPU.
+    pub pin: bool,
     /// Most messages that wait to leave one core for another.
     pub lane_capacity: usize,
+    /// Slices of files of at least so many bytes leave by `sendfile`.
+    pub sendfile_bytes_min: u32,
     /// How files are appended to; probed on each file system when `None`.
     pub append_path: Option<AppendPath>,
     /// Size of the sockets' send buffers in bytes; the system's choice when `None`.
@@ -72,7 +78,9 @@ impl Default for Options {
         Self {
             cores: Vec::new(),
             core_count: None,
+            pin: true,
             lane_capacity: 4096,
+            sendfile_bytes_min: 32 << 10,
             append_path: None,
             send_buffer_bytes: None,
             receive_buffer_bytes: None,
@@ -161,7 +169,8 @@ where
     for (index, ends) in make_ends::<T>(options.cores.len()).into_iter().enumerate() {
         let (ready, readiness) = channel();
         let (gate, opened) = channel();
-        let seed = Seed { index, options: options.clone(), parts: process.parts(), ready, opened };
+        let seed =
+            Seed { index, options: options.clone(), parts: process.parts(index), ready, opened };
         let main = main.clone();
         let ended = ended.clone();
         thread::Builder::new()
@@ -202,7 +211,7 @@ where
     F: Future,
 {
     let process = Process::start(1)?;
-    let parts = process.parts();
+    let parts = process.parts(0);
     let (executor, reactor) = make_executor(&parts, 0, 1)?;
     let core = parts.core(0, 1, Options::default(), reactor);
     Ok(run_driven(&executor, core, async |core| main(Runtime::Real(core)).await))
@@ -221,11 +230,7 @@ fn with_cores(mut options: Options) -> Result<Options, StartError> {
 }
 
 /// Runs `main` on `executor`, its reactor driven until it is over.
-fn run_driven<T>(
-    executor: &LocalExecutor,
-    core: Core,
-    main: impl AsyncFnOnce(Core) -> T,
-) -> T {
+fn run_driven<T>(executor: &LocalExecutor, core: Core, main: impl AsyncFnOnce(Core) -> T) -> T {
     executor.run(async move {
         let reactor = core.reactor().clone();
         glommio::spawn_local(reactor.clone().drive()).detach();
@@ -240,6 +245,9 @@ fn run_driven<T>(
 struct Process {
     pulse: Arc<Pulse>,
     bells: Arc<Bells>,
+    desks: Arc<Desks>,
+    /// By core; each is taken once.
+    inboxes: RefCell<Vec<Option<Receiver<Handed>>>>,
     cpus: Arc<[usize]>,
     wakers: Wakers,
     closer: Sender<OwnedFd>,
@@ -260,6 +268,8 @@ impl Process {
         let signals = EndSignals::count().map_err(StartError::Other)?;
         let pulse = Pulse::new();
         let bells = Arc::new(Bells::new(core_count).map_err(StartError::Other)?);
+        let (desks, inboxes) = Desks::new(core_count, bells.clone());
+        let inboxes = RefCell::new(inboxes.into_iter().map(Some).collect());
         let cpus = sys::allowed_cpus().map_err(StartError::Other)?.into();
         let (wakers, waker_inbox) = channel();
         watchdog::start(core_count, pulse.clone(), bells.clone(), waker_inbox, wait)
@@ -270,13 +280,16 @@ impl Process {
             .stack_size(128 << 10)
             .spawn(move || close_all(&files))
             .map_err(StartError::Other)?;
-        Ok(Self { pulse, bells, cpus, wakers, closer, _signals: signals })
+        Ok(Self { pulse, bells, desks, inboxes, cpus, wakers, closer, _signals: signals })
     }
 
-    fn parts(&self) -> Parts {
+    fn parts(&self, index: usize) -> Parts {
+        let inbox = self.inboxes.borrow_mut()[index].take();
         Parts {
+            inbox: inbox.expect("each core is started once"),
             pulse: self.pulse.clone(),
             bells: self.bells.clone(),
+            desks: self.desks.clone(),
             cpus: self.cpus.clone(),
             wakers: self.wakers.clone(),
             closer: self.closer.clone(),
@@ -300,8 +313,10 @@ fn close_all(files: &Receiver<OwnedFd>) {
 
 /// What a core is given of its process.
 struct Parts {
+    inbox: Receiver<Handed>,
     pulse: Arc<Pulse>,
     bells: Arc<Bells>,
+    desks: Arc<Desks>,
     cpus: Arc<[usize]>,
     wakers: Wakers,
     closer: Sender<OwnedFd>,
@@ -309,16 +324,16 @@ struct Parts {
 
 impl Parts {
     /// The core's handle.
-    fn core(
-        self,
-        index: usize,
-        core_count: usize,
-        options: Options,
-        reactor: Reactor,
-    ) -> Core {
+    fn core(self, index: usize, core_count: usize, options: Options, reactor: Reactor) -> Core {
         let shard = ShardId(index as u16);
         let heart = Heart { pulse: self.pulse, wakers: self.wakers };
-        let parts = CoreParts { reactor: Rc::new(reactor), bells: self.bells, closer: self.closer };
+        let parts = CoreParts {
+            reactor: Rc::new(reactor),
+            bells: self.bells,
+            desks: self.desks,
+            inbox: self.inbox,
+            closer: self.closer,
+        };
         Core::new(shard, core_count as u16, options, parts, heart)
     }
 }
@@ -345,7 +360,9 @@ impl Seed {
         let made = make_executor(&self.parts, self.index, core_count).and_then(|made| {
             // Pinned by hand and only now: the thread of glommio's blocking pool, which the
             // executor has just started, keeps the whole process's CPUs.
-            sys::pin_to_cpus(&[cpu]).map_err(|error| StartError::Cpu { cpu, error })?;
+            if self.options.pin {
+                sys::pin_to_cpus(&[cpu]).map_err(|error| StartError::Cpu { cpu, error })?;
+            }
             Ok(made)
         });
         let (executor, reactor) = match made {

@@ -6,22 +6,27 @@
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 #![expect(clippy::print_stdout, reason = "children talk to their parent by it")]
 
+mod connections;
+
 use std::cell::Cell;
 use std::fs;
 use std::future::Future;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use corelog::base::ShardId;
-use corelog::runtime::local::oneshot;
+use corelog::runtime::local::{first, oneshot};
 use corelog::runtime::real::{self, AppendPath, Lanes, MachineReport, Options};
 use corelog::runtime::{
-    Chunk, Disk, FileLease, FileSlice, Full, OpenMode, Runtime, StreamReader, StreamWriter,
+    Chunk, Disk, FileLease, FileSlice, Full, Listener, OpenMode, Runtime, StreamReader,
+    StreamWriter,
 };
 
 /// So many cores, on the CPUs there are.
@@ -606,81 +611,6 @@ fn a_core_that_dies_ends_the_process_with_an_error() {
 }
 
 /// What a client hears that connected while the server had no descriptor to spare.
-async fn connect_without_descriptors(runtime: Runtime) -> Vec<u8> {
-    let limit = libc::rlimit { rlim_cur: 200, rlim_max: 200 };
-    // SAFETY: the struct is ours.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
-    let listener = runtime.listen("127.0.0.1:0").await.unwrap();
-    let address = listener.local_address().to_string();
-    let serving = runtime.clone();
-    runtime.spawn("serve", async move {
-        while let Ok((reader, writer, _)) = listener.accept().await {
-            serving.spawn("echo", echo(serving.clone(), reader, writer));
-        }
-    });
-    let mut hoard = Vec::new();
-    while let Ok(file) = fs::File::open("/dev/null") {
-        hoard.push(file);
-    }
-    // One descriptor for our end; none is left for the other.
-    hoard.pop();
-    let (mut reader, mut writer) = runtime.connect(&address).await.unwrap();
-    writer.send(&[chunk(b"are you there")]).await.unwrap();
-    runtime.sleep(Duration::from_millis(50)).await;
-    assert_eq!(runtime.counters().accepted, 0, "nothing to accept it with");
-    hoard.clear();
-    read_exactly(&mut reader, 13).await.unwrap()
-}
-
-#[test]
-fn connections_wait_while_there_are_no_descriptors_and_are_served_then() {
-    const TEST: &str = "connections_wait_while_there_are_no_descriptors_and_are_served_then";
-    if child_part().is_none() {
-        assert_eq!(status_of_child(TEST), Some(7));
-        return;
-    }
-    let heard = on_one_core(Options::default(), connect_without_descriptors);
-    assert_eq!(heard, b"are you there");
-    std::process::exit(7);
-}
-
-#[test]
-fn a_thousand_connections_leave_no_descriptor_behind() {
-    const TEST: &str = "a_thousand_connections_leave_no_descriptor_behind";
-    if child_part().is_none() {
-        assert_eq!(status_of_child(TEST), Some(7));
-        return;
-    }
-    let (before, after) = on_one_core(Options::default(), |runtime| async move {
-        let open_files = || fs::read_dir("/proc/self/fd").unwrap().count();
-        let mut before = 0;
-        for round in 0..1000 {
-            let [(mut reader, writer), server] = pair(&runtime).await;
-            // Read half way, or not at all, or until the end.
-            match round % 3 {
-                0 => drop(server),
-                1 => {
-                    let mut buffer = [0; 9];
-                    let read = reader.read(&mut buffer);
-                    runtime.timeout(Duration::from_micros(10), async { drop(read.await) }).await;
-                }
-                _ => {
-                    drop(server);
-                    assert_eq!(reader.read(&mut [0; 9]).await.unwrap(), 0);
-                }
-            }
-            drop((reader, writer));
-            if round == 10 {
-                before = open_files();
-            }
-        }
-        runtime.sleep(Duration::from_millis(50)).await;
-        (before, open_files())
-    });
-    assert!(after <= before + 8, "{before} descriptors at first, {after} at the end");
-    std::process::exit(7);
-}
-
 #[test]
 fn a_client_runs_on_one_unpinned_core_and_returns_its_output() {
     let output = real::run_single(|runtime| async move {

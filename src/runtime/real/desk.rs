@@ -1,0 +1,167 @@
+//! How connections are spread over the cores.
+//!
+//! The kernel spreads connections by a hash of their addresses, and Kafka's clients have few, busy
+//! ones: of four, three would often land on one core. So the core that accepts a connection hands
+//! it to the one that has the fewest, as a descriptor; before the first byte is read nothing else
+//! belongs to it.
+
+use std::hash::BuildHasher;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use rustc_hash::FxBuildHasher;
+
+use super::bell::Bells;
+
+/// Listeners of a core that take part; connections of further ones stay where they are accepted.
+const LISTENERS_MAX: usize = 8;
+
+/// A connection on its way to another core.
+pub(super) struct Handed {
+    /// The address of the listener that accepted it.
+    pub(super) address: SocketAddr,
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    /// Its place among the receiving core's connections.
+    pub(super) seat: Seat,
+}
+
+/// What all cores know of each other's connections.
+pub(super) struct Desks {
+    desks: Box<[Desk]>,
+    bells: Arc<Bells>,
+    connections_max: AtomicU32,
+}
+
+#[repr(align(128))]
+struct Desk {
+    open: AtomicUsize,
+    /// Hashes of the addresses listened on; 0 where there is none.
+    listening: [AtomicU64; LISTENERS_MAX],
+    inbox: Sender<Handed>,
+}
+
+/// A connection's place among those of its core, given back when dropped.
+pub(super) struct Seat {
+    desks: Arc<Desks>,
+    core: usize,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.desks.desks[self.core].open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Seat {
+    /// The core the connection belongs to.
+    pub(super) fn core(&self) -> usize {
+        self.core
+    }
+}
+
+fn key(address: &SocketAddr) -> u64 {
+    FxBuildHasher.hash_one(address) | 1
+}
+
+impl Desks {
+    /// The desks of so many cores, and where each receives connections.
+    pub(super) fn new(core_count: usize, bells: Arc<Bells>) -> (Arc<Self>, Vec<Receiver<Handed>>) {
+        let (desks, inboxes): (Vec<_>, Vec<_>) = (0..core_count)
+            .map(|_| {
+                let (inbox, receiver) = channel();
+                let listening = [const { AtomicU64::new(0) }; LISTENERS_MAX];
+                (Desk { open: AtomicUsize::new(0), listening, inbox }, receiver)
+            })
+            .unzip();
+        let connections_max = AtomicU32::new(u32::MAX);
+        (Arc::new(Self { desks: desks.into(), bells, connections_max }), inboxes)
+    }
+
+    /// Tells the other cores that `core` listens on `address`.
+    pub(super) fn open(&self, core: usize, address: &SocketAddr) {
+        let key = key(address);
+        // Only the core itself writes here.
+        for slot in &self.desks[core].listening {
+            if slot.load(Ordering::Relaxed) == 0 {
+                return slot.store(key, Ordering::Release);
+            }
+        }
+    }
+
+    /// Takes that back.
+    pub(super) fn close(&self, core: usize, address: &SocketAddr) {
+        let key = key(address);
+        for slot in &self.desks[core].listening {
+            if slot.load(Ordering::Relaxed) == key {
+                return slot.store(0, Ordering::Release);
+            }
+        }
+    }
+
+    /// A seat for a connection that `core` accepted on `address`, at the core with the fewest.
+    pub(super) fn seat(self: &Arc<Self>, core: usize, address: &SocketAddr) -> Seat {
+        let key = key(address);
+        let open = |desk: &Desk| desk.open.load(Ordering::Relaxed);
+        let listens =
+            |desk: &Desk| desk.listening.iter().any(|slot| slot.load(Ordering::Acquire) == key);
+        let mut chosen = core;
+        for (other, desk) in self.desks.iter().enumerate() {
+            if open(desk) < open(&self.desks[chosen]) && listens(desk) {
+                chosen = other;
+            }
+        }
+        self.desks[chosen].open.fetch_add(1, Ordering::Relaxed);
+        Seat { desks: self.clone(), core: chosen }
+    }
+
+    /// Hands a connection to the core of its seat.
+    pub(super) fn hand_over(&self, handed: Handed) {
+        let core = handed.seat.core;
+        // A core that is gone takes the connection with it: the process is ending.
+        if self.desks[core].inbox.send(handed).is_ok() {
+            self.bells.ring(core);
+        }
+    }
+
+    /// Bounds the connections of all cores together.
+    pub(super) fn limit(&self, connections_max: u32) {
+        self.connections_max.store(connections_max, Ordering::Relaxed);
+    }
+
+    /// Whether no more connections may be accepted for now.
+    pub(super) fn are_full(&self) -> bool {
+        let open: usize = self.desks.iter().map(|desk| desk.open.load(Ordering::Relaxed)).sum();
+        open as u64 >= u64::from(self.connections_max.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_go_to_the_core_that_has_the_fewest_and_listens() {
+        let bells = Arc::new(Bells::new(3).unwrap());
+        let (desks, _inboxes) = Desks::new(3, bells);
+        let address: SocketAddr = "127.0.0.1:9092".parse().unwrap();
+        let other: SocketAddr = "127.0.0.1:9093".parse().unwrap();
+        desks.open(0, &address);
+        desks.open(1, &address);
+        desks.open(2, &other);
+        let seats: Vec<Seat> = (0..4).map(|_| desks.seat(0, &address)).collect();
+        assert_eq!(seats.iter().map(Seat::core).collect::<Vec<_>>(), [0, 1, 0, 1]);
+        let elsewhere = desks.seat(0, &other);
+        assert_eq!(elsewhere.core(), 2);
+        drop(seats);
+        desks.close(1, &address);
+        let seats: Vec<Seat> = (0..2).map(|_| desks.seat(0, &address)).collect();
+        assert!(seats.iter().all(|seat| seat.core() == 0), "only core 0 listens there");
+        desks.limit(4);
+        assert!(!desks.are_full());
+        desks.limit(3);
+        assert!(desks.are_full());
+    }
+}

@@ -1,0 +1,147 @@
+//! Many connections, too many connections, and how they are spread over the cores.
+
+use super::*;
+
+async fn connect_without_descriptors(runtime: Runtime) -> Vec<u8> {
+    let limit = libc::rlimit { rlim_cur: 200, rlim_max: 200 };
+    // SAFETY: the struct is ours.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+    let listener = runtime.listen("127.0.0.1:0").await.unwrap();
+    let address = listener.local_address().to_string();
+    let serving = runtime.clone();
+    runtime.spawn("serve", async move {
+        while let Ok((reader, writer, _)) = listener.accept().await {
+            serving.spawn("echo", echo(serving.clone(), reader, writer));
+        }
+    });
+    let mut hoard = Vec::new();
+    while let Ok(file) = fs::File::open("/dev/null") {
+        hoard.push(file);
+    }
+    // One descriptor for our end; none is left for the other.
+    hoard.pop();
+    let (mut reader, mut writer) = runtime.connect(&address).await.unwrap();
+    writer.send(&[chunk(b"are you there")]).await.unwrap();
+    runtime.sleep(Duration::from_millis(50)).await;
+    assert_eq!(runtime.counters().accepted, 0, "nothing to accept it with");
+    hoard.clear();
+    read_exactly(&mut reader, 13).await.unwrap()
+}
+
+#[test]
+fn connections_wait_while_there_are_no_descriptors_and_are_served_then() {
+    const TEST: &str =
+        "connections::connections_wait_while_there_are_no_descriptors_and_are_served_then";
+    if child_part().is_none() {
+        assert_eq!(status_of_child(TEST), Some(7));
+        return;
+    }
+    let heard = on_one_core(Options::default(), connect_without_descriptors);
+    assert_eq!(heard, b"are you there");
+    std::process::exit(7);
+}
+
+#[test]
+fn a_thousand_connections_leave_no_descriptor_behind() {
+    const TEST: &str = "connections::a_thousand_connections_leave_no_descriptor_behind";
+    if child_part().is_none() {
+        assert_eq!(status_of_child(TEST), Some(7));
+        return;
+    }
+    let (before, after) = on_one_core(Options::default(), |runtime| async move {
+        let open_files = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let mut before = 0;
+        for round in 0..1000 {
+            let [(mut reader, writer), server] = pair(&runtime).await;
+            // Read half way, or not at all, or until the end.
+            match round % 3 {
+                0 => drop(server),
+                1 => {
+                    let mut buffer = [0; 9];
+                    let read = reader.read(&mut buffer);
+                    runtime.timeout(Duration::from_micros(10), async { drop(read.await) }).await;
+                }
+                _ => {
+                    drop(server);
+                    assert_eq!(reader.read(&mut [0; 9]).await.unwrap(), 0);
+                }
+            }
+            drop((reader, writer));
+            if round == 10 {
+                before = open_files();
+            }
+        }
+        runtime.sleep(Duration::from_millis(50)).await;
+        (before, open_files())
+    });
+    assert!(after <= before + 8, "{before} descriptors at first, {after} at the end");
+    std::process::exit(7);
+}
+
+/// Accepts and echoes until told to end; how many connections came to this core.
+async fn count_accepted(runtime: Runtime, listener: Listener, counted: Sender<usize>) {
+    loop {
+        let accepted = first(async { Some(listener.accept().await) }, async {
+            runtime.terminated().await;
+            None
+        });
+        let Some(accepted) = accepted.await else { return };
+        let (reader, writer, _) = accepted.unwrap();
+        counted.send(usize::from(runtime.shard().0)).unwrap();
+        runtime.spawn("echo", echo(runtime.clone(), reader, writer));
+    }
+}
+
+fn echoes(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut [0]).is_ok()
+}
+
+#[test]
+fn connections_are_spread_evenly_and_wait_when_there_are_too_many() {
+    const TEST: &str =
+        "connections::connections_are_spread_evenly_and_wait_when_there_are_too_many";
+    if child_part().is_none() {
+        assert_eq!(status_of_child(TEST), Some(7));
+        return;
+    }
+    let (counted, counts) = channel();
+    let (told, address) = channel();
+    let cores = thread::spawn(move || {
+        real::run(cores(2), move |runtime: Runtime, lanes: Lanes<String>| {
+            let (counted, told) = (counted.clone(), told.clone());
+            async move {
+                runtime.limit_connections(8);
+                let other = ShardId(1 - runtime.shard().0);
+                let mut inbox = Vec::new();
+                let listener = if runtime.shard() == ShardId(0) {
+                    let listener = runtime.listen("127.0.0.1:0").await.unwrap();
+                    lanes.send(other, listener.local_address().to_string()).unwrap();
+                    lanes.receive(&mut inbox).await;
+                    told.send(listener.local_address()).unwrap();
+                    listener
+                } else {
+                    lanes.receive(&mut inbox).await;
+                    let listener = runtime.listen(&inbox[0]).await.unwrap();
+                    lanes.send(other, "listening".to_owned()).unwrap();
+                    listener
+                };
+                count_accepted(runtime, listener, counted).await;
+            }
+        })
+    });
+    let address: SocketAddr = address.recv().unwrap();
+    let connect = || TcpStream::connect(address).unwrap();
+    let mut streams: Vec<TcpStream> = (0..8).map(|_| connect()).collect();
+    assert!(streams.iter_mut().all(echoes));
+    let at_core_0 = counts.try_iter().filter(|core| *core == 0).count();
+    assert_eq!(at_core_0, 4, "of 8 connections");
+    let mut ninth = connect();
+    assert!(!echoes(&mut ninth), "there are 8 already");
+    streams.pop();
+    ninth.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    ninth.read_exact(&mut [0]).expect("one of the 8 is gone");
+    drop(cores);
+    std::process::exit(7);
+}
