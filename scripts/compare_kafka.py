@@ -32,7 +32,7 @@ KIB = 1024
 DISTURBED_CORES = 0.15
 REPEATS_MAX = 2
 # What one measurement may use of memory that lay free.
-TOUCHED_BYTES = 3 << 30
+TOUCHED_BYTES = 2 << 30
 # name, arguments of `corelog bench`
 LOADS = [
     (

@@ -58,6 +58,26 @@ pub async fn run_core(
         // The answer to the order to exit is still in the outbox.
         runtime.sleep(std::time::Duration::from_millis(1)).await;
     }
+    tell_what_was_done(&shard);
+}
+
+/// One line of the log for each core, at its end.
+fn tell_what_was_done(shard: &Shard) {
+    let done = shard.runtime.counters();
+    tracing::info!(
+        core = shard.id().0,
+        connections = shard.counters.connections_total.get(),
+        requests = shard.counters.requests_total.get(),
+        append_bytes = shard.counters.append_bytes_total.get(),
+        fetch_bytes = shard.counters.fetch_bytes_total.get(),
+        sends = done.sends,
+        sendfile_bytes = done.sendfile_bytes,
+        copied_bytes = done.copied_bytes,
+        syncs = done.syncs,
+        messages = shard.counters.lane_messages_sent_total.get(),
+        message_batches = done.lane_batches,
+        "the core ends"
+    );
 }
 
 fn options(config: &BrokerConfig) -> Options {

@@ -69,7 +69,7 @@ fn findings(report: &MachineReport, directory: &Path) -> Vec<Finding> {
         Some(error) => finding(
             Wrong,
             format!("io_uring can not be used: {error}"),
-            "needs Linux 5.8 or newer; look at sysctl kernel.io_uring_disabled (0 allows it) and, \
+            "needs Linux 5.13 or newer; look at sysctl kernel.io_uring_disabled (0 allows it) and, \
              in a container, at its seccomp profile",
         ),
     });

@@ -65,7 +65,13 @@ fn refusal(what: &str, raw: i16, message: Option<&Str>) -> Result<(), ClientErro
 pub async fn run(runtime: Runtime, command: TopicCommand) -> Done {
     match command {
         TopicCommand::List { cluster, internal } => list(&runtime, &cluster, internal).await,
-        TopicCommand::Create { .. } => create(&runtime, command).await,
+        TopicCommand::Create { .. } => {
+            let mut out = Output::new();
+            if let Some(sentence) = create(&runtime, command).await? {
+                out.line(sentence)?;
+            }
+            out.flush()
+        }
         TopicCommand::Describe { names, cluster, all } => {
             describe(&runtime, &cluster, &names, if all { Shown::All } else { Shown::Set }).await
         }
@@ -94,7 +100,8 @@ async fn list(runtime: &Runtime, args: &ClusterArgs, internal: bool) -> Done {
     out.flush()
 }
 
-async fn create(runtime: &Runtime, command: TopicCommand) -> Done {
+/// Creates a topic; a sentence that says so, if it was not there.
+pub async fn create(runtime: &Runtime, command: TopicCommand) -> Result<Option<String>, Failure> {
     let TopicCommand::Create {
         name: topic,
         cluster: args,
@@ -105,7 +112,7 @@ async fn create(runtime: &Runtime, command: TopicCommand) -> Done {
         validate_only,
     } = command
     else {
-        return Ok(());
+        return Ok(None);
     };
     let cluster = open(runtime, &args).await?;
     let mut settings = Vec::with_capacity(configs.len());
@@ -127,22 +134,18 @@ async fn create(runtime: &Runtime, command: TopicCommand) -> Done {
         .with_timeout_ms(timeout_ms(&args))
         .with_validate_only(validate_only);
     let answer = cluster.any().call_cold(&request).await?;
-    for result in &answer.topics {
-        if if_not_exists && code(result.error_code) == ErrorCode::TopicAlreadyExists {
-            continue;
-        }
-        refusal(&format!("topic {topic}"), result.error_code, result.error_message.as_ref())?;
-        let mut out = Output::new();
-        let verb = if validate_only { "could be created" } else { "created" };
-        if result.num_partitions > 0 {
-            let (partitions, replicas) = (result.num_partitions, result.replication_factor);
-            out.line(format_args!("{topic} {verb}: {partitions} partitions, {replicas} replicas"))?;
-        } else {
-            out.line(format_args!("{topic} {verb}"))?;
-        }
-        out.flush()?;
+    let Some(result) = answer.topics.first() else { return Ok(None) };
+    if if_not_exists && code(result.error_code) == ErrorCode::TopicAlreadyExists {
+        return Ok(None);
     }
-    Ok(())
+    refusal(&format!("topic {topic}"), result.error_code, result.error_message.as_ref())?;
+    let verb = if validate_only { "could be created" } else { "created" };
+    let mut sentence = format!("{topic} {verb}");
+    if result.num_partitions > 0 {
+        let (partitions, replicas) = (result.num_partitions, result.replication_factor);
+        sentence += &format!(": {partitions} partitions, {replicas} replicas");
+    }
+    Ok(Some(sentence))
 }
 
 async fn delete(runtime: &Runtime, args: &ClusterArgs, names: &[String]) -> Done {

@@ -26,8 +26,7 @@ struct Known {
 }
 
 impl Shard {
-    /// Opens the partitions this core owns. After a crash their logs are checked
-    /// first.
+    /// Opens the partitions this core owns. After a crash their logs are checked first.
     pub(super) async fn begin(self: &Rc<Self>, start: &Arc<StartUp>) {
         self.set_image(start.image.clone());
         self.set_cluster_id(&start.cluster_id);
@@ -213,8 +212,8 @@ impl Shard {
         });
     }
 
-    /// What the checkpoint files should say of this core's partitions; nothing when that did not
-    /// change since the last call.
+    /// What the checkpoint files should say of this core's partitions, which are synced first where
+    /// `flush` asks for it.
     pub(super) async fn checkpoints(self: &Rc<Self>, flush: bool) -> Vec<CheckpointLine> {
         if flush {
             for partition in self.partitions() {

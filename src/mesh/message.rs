@@ -1,7 +1,7 @@
 //! The messages between cores.
 //!
-//! A dropped question leaves the asker waiting until its deadline; a dropped answer likewise.
-//! Neither is ever dropped while both cores live.
+//! A question that finds its lane full is dropped, and its asker learns so at once; an answer waits
+//! for room, and is lost only with the core it goes to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -39,8 +39,9 @@ struct Worker {
 /// Runs the command.
 pub async fn run(runtime: Runtime, args: BenchProduceArgs) -> Done {
     let cluster = open(&runtime, &args.common.cluster).await?;
-    topic::run(runtime.clone(), creation(&args)).await?;
-    let target = Target::find(&cluster, &args.common.topic, Creation::Forbidden).await?;
+    topic::create(&runtime, creation(&args)).await?;
+    // Just created, it may be unknown for a while.
+    let target = Target::find(&cluster, &args.common.topic, Creation::Allowed).await?;
     let target = Rc::new(target);
     let batch = batch(&args, &runtime)?;
     let meter = Meter::new()?;

@@ -165,9 +165,6 @@ impl Ring {
         };
         // Spares the kernel a look-up in each call; older ones do not know it.
         let _ = uring.submitter().register_ring_fd();
-        if !uring.params().is_feature_ext_arg() {
-            return Err(io::Error::from_raw_os_error(libc::ENOSYS));
-        }
         uring.submission().sync();
         Ok(Self {
             uring,
@@ -296,6 +293,8 @@ impl Ring {
     /// waits for `timeout` or the first completion if one is given.
     pub(super) fn visit(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.refill();
+        // What is left over goes with the next visit, which shall not be far.
+        let timeout = timeout.filter(|_| self.overflow.is_empty());
         let ready = !self.uring.completion().is_empty();
         let queue = self.uring.submission();
         let needs_call = !queue.is_empty() || queue.taskrun() || queue.cq_overflow();

@@ -116,7 +116,7 @@ impl fmt::Display for StartError {
         match self {
             Self::NoIoUring(error) => match error.raw_os_error() {
                 Some(libc::ENOSYS) => f.write_str(
-                    "this kernel has no io_uring; Linux 5.8 or newer is needed, with io_uring \
+                    "this kernel has no io_uring, or too old a one; Linux 5.13 or newer is needed, with io_uring \
                      compiled in",
                 ),
                 Some(libc::EPERM | libc::EACCES) => f.write_str(

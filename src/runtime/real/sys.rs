@@ -493,16 +493,13 @@ pub(super) fn may_lock_memory(effective_capabilities: u64) -> bool {
     effective_capabilities & (1 << 14) != 0
 }
 
-/// Tries to set up the smallest ring; the error says why io_uring can not be used.
+/// Tries to set up a small ring; the error says why io_uring can not be used.
 pub(super) fn try_io_uring() -> io::Result<()> {
-    // struct io_uring_params is 120 bytes; all zero asks for the defaults.
-    let mut params = [0_u64; 15];
-    // SAFETY: the struct is ours and of the kernel's size.
-    let fd = retried(|| unsafe {
-        libc::syscall(libc::SYS_io_uring_setup, 2, params.as_mut_ptr()) as isize
-    })?;
-    // SAFETY: the kernel just gave us this descriptor; nobody else owns it. It is closed here.
-    drop(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
+    let ring = io_uring::IoUring::new(2)?;
+    // Waits with a time and lasting polls came with Linux 5.11 and 5.13; this came with the latter.
+    if !ring.params().is_feature_resource_tagging() {
+        return Err(io::Error::from_raw_os_error(libc::ENOSYS));
+    }
     Ok(())
 }
 

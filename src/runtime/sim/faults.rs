@@ -1,7 +1,5 @@
-//! What may go wrong by chance: all of it never, unless a test says otherwise.
-//!
-//! Torn writes, dropped connections, partitions of the network and jumps of the clock will find
-//! their chances here.
+//! What may go wrong by chance: all of it never, unless a test says otherwise. Kills and power cuts
+//! are not left to chance; the test orders them.
 
 use super::executor::Clock;
 
