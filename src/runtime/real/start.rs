@@ -116,8 +116,8 @@ impl fmt::Display for StartError {
         match self {
             Self::NoIoUring(error) => match error.raw_os_error() {
                 Some(libc::ENOSYS) => f.write_str(
-                    "this kernel has no io_uring, or too old a one; Linux 5.13 or newer is needed, with io_uring \
-                     compiled in",
+                    "this kernel has no io_uring, or too old a one; Linux 5.13 or newer is \
+                     needed, with io_uring compiled in",
                 ),
                 Some(libc::EPERM | libc::EACCES) => f.write_str(
                     "io_uring is forbidden here: look at the sysctl kernel.io_uring_disabled \
