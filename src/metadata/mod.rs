@@ -21,7 +21,6 @@ pub use apply::ApplyError;
 pub use codec::DecodeError;
 pub use delta::Delta;
 pub use image::{ConfigResource, Image, Partition, Position, ResourceKind, Settings, Topic};
-pub use placement::Placement;
 pub use record::Record;
 pub use replay::Replay;
 pub use snapshot::METADATA_VERSION;

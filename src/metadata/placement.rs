@@ -3,37 +3,9 @@
 //! The mapping belongs to one run of one process: it is never on the wire and never on disk, so the
 //! number of cores may change between two runs.
 
-use std::collections::BTreeMap;
-
 use crate::base::{PartitionKey, ShardId, Uuid};
 
-/// The owners of partitions, with exceptions for hot ones.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Placement {
-    shard_count: u16,
-    overrides: BTreeMap<PartitionKey, ShardId>,
-}
-
-impl Placement {
-    /// Places partitions on `shard_count` cores.
-    pub fn new(shard_count: u16) -> Self {
-        assert!(shard_count > 0, "a process has a core");
-        Self { shard_count, overrides: BTreeMap::new() }
-    }
-
-    /// Places one partition by hand.
-    pub fn set_override(&mut self, key: PartitionKey, owner: ShardId) {
-        assert!(owner.0 < self.shard_count, "an owner is a core of this process");
-        self.overrides.insert(key, owner);
-    }
-
-    /// The core that owns a partition.
-    pub fn owner(&self, key: PartitionKey) -> ShardId {
-        self.overrides.get(&key).copied().unwrap_or_else(|| owner(key, self.shard_count))
-    }
-}
-
-/// The core that owns a partition where nobody placed it by hand.
+/// The core that owns a partition.
 ///
 /// A topic's first partition goes to the core with the highest hash of (topic, core), its others to
 /// the cores behind that one, in turn: a topic's partitions spread as evenly as their number
@@ -90,16 +62,5 @@ mod tests {
             counts[usize::from(owner(key, 4).0)] += 1;
         }
         assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
-    }
-
-    #[test]
-    fn a_partition_placed_by_hand_stays_there() {
-        let key = PartitionKey { topic: topic(1), partition: 3 };
-        let mut placement = Placement::new(4);
-        let other = ShardId((placement.owner(key).0 + 1) % 4);
-        placement.set_override(key, other);
-        assert_eq!(placement.owner(key), other);
-        let neighbour = PartitionKey { partition: 4, ..key };
-        assert_eq!(placement.owner(neighbour), owner(neighbour, 4));
     }
 }

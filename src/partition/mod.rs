@@ -13,6 +13,8 @@ pub mod producers;
 mod read;
 pub mod replica;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use leader::Leader;

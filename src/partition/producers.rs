@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::{Offset, Timestamp};
+use crate::log::AbortedTransaction;
 use crate::partition::snapshot::{self, DamagedSnapshot, Entry};
 use crate::protocol::ErrorCode;
 use crate::protocol::batch::{BatchHeader, sequence_before};
@@ -102,6 +103,18 @@ pub struct CompletedTransaction {
     pub outcome: Outcome,
     /// The first offset of the next transaction still open, or that behind the marker.
     pub last_stable_offset: Offset,
+}
+
+impl CompletedTransaction {
+    /// Its entry in the index of aborted transactions, if it was aborted.
+    pub fn aborted(&self) -> Option<AbortedTransaction> {
+        (self.outcome == Outcome::Aborted).then_some(AbortedTransaction {
+            producer_id: self.producer_id,
+            first_offset: self.first_offset,
+            last_offset: self.last_offset,
+            last_stable: self.last_stable_offset,
+        })
+    }
 }
 
 /// A remembered batch. The rest follows: its first sequence and offset.

@@ -274,10 +274,12 @@ impl Partition {
         }
     }
 
-    /// Drops producers that were idle too long.
+    /// Drops producers that were idle too long, and ended transactions that no reader waits for.
     pub fn expire_producers(&self, now: Timestamp) {
         let expiration = self.0.settings.borrow().producer_expiration;
-        self.0.producers.borrow_mut().expire(now, expiration);
+        let mut producers = self.0.producers.borrow_mut();
+        producers.expire(now, expiration);
+        producers.forget_replicated(self.high_watermark());
     }
 
     /// Deletes what retention allows. Returns how many segments went.
@@ -398,7 +400,8 @@ impl Inner {
     }
 }
 
-/// The producers' state at the log's end: the latest readable snapshot, and what follows it.
+/// The producers' state at the log's end: the latest readable snapshot, and what follows it. The
+/// index of aborted transactions is made whole for what follows.
 pub(super) async fn load_producers(
     log: &Log,
     settings: &PartitionSettings,
@@ -423,10 +426,14 @@ pub(super) async fn load_producers(
         }
     }
     if from < log.end() {
+        let mut aborted = Vec::new();
         log.scan(from, log.end(), |header: &BatchHeader, control| {
-            producers.replay(header, control);
+            let ended = producers.replay(header, control);
+            aborted.extend(ended.and_then(|ended| ended.aborted()));
         })
         .await?;
+        // A crash may have taken their entries; a reader would be shown what was aborted.
+        log.append_aborted(&aborted).await?;
     }
     Ok(producers)
 }
