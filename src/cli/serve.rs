@@ -1,5 +1,7 @@
 //! `corelog serve`, and `corelog config check`: reading the configuration.
 
+use std::io::IsTerminal;
+
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
@@ -24,7 +26,13 @@ pub fn run(args: &ServeArgs, broker: impl FnOnce(BrokerConfig) -> Result<(), Str
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
         .from_env()
         .map_err(|error| Failure::new(format!("{LOG_VARIABLE} is not understood: {error}")))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Colours are for eyes; a log file has none.
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr)
+        .init();
     for warning in &loaded.warnings {
         warn!("{warning}");
     }

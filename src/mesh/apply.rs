@@ -26,17 +26,22 @@ struct Known {
 }
 
 impl Shard {
-    /// Opens the partitions this core owns. After a crash their logs are checked first.
+    /// Opens the partitions this core owns. After a clean stop they are open when this returns;
+    /// after a crash they are checked in the background, and what is appended to them waits.
     pub(super) async fn begin(self: &Rc<Self>, start: &Arc<StartUp>) {
         self.set_image(start.image.clone());
         self.set_cluster_id(&start.cluster_id);
+        *self.start_up().borrow_mut() = Some(start.clone());
         let mine = self.owned(&start.image);
         for (key, _) in &mine {
             self.put_partition(*key, PartitionSlot::Opening);
         }
-        // A partition that refused the first of two batches in flight and took the second would
-        // have lost the producer's order: clients are served once every log is open.
-        self.open_all(start, mine).await;
+        if start.clean {
+            self.open_all(start, mine).await;
+        } else {
+            let (shard, start) = (self.clone(), start.clone());
+            self.runtime.spawn("recovery", async move { shard.open_all(&start, mine).await });
+        }
     }
 
     fn owned(&self, image: &Image) -> Vec<(PartitionKey, Arc<Topic>)> {
@@ -224,7 +229,25 @@ impl Shard {
                 }
             }
         }
-        self.partitions().iter().map(line).collect()
+        let mut lines: Vec<CheckpointLine> = self.partitions().iter().map(line).collect();
+        lines.extend(self.unopened().into_iter().filter_map(|key| self.line_of_unopened(key)));
+        lines
+    }
+
+    /// What the checkpoint files said of a partition when the process began: of one whose log is
+    /// not open nothing else is known, and it must not be forgotten.
+    fn line_of_unopened(&self, key: PartitionKey) -> Option<CheckpointLine> {
+        let start = self.start_up().borrow().clone()?;
+        let topic = start.image.topic(key.topic)?;
+        let place = (topic.name.to_string(), key.partition);
+        let known = &start.checkpoints;
+        Some(CheckpointLine {
+            topic: Arc::from(&*topic.name),
+            partition: key.partition,
+            recovery_point: known.recovery_points.get(&place).copied()?,
+            high_watermark: known.high_watermarks.get(&place).copied().unwrap_or_default(),
+            log_start: known.log_starts.get(&place).copied(),
+        })
     }
 
     /// Closes all partitions.

@@ -9,6 +9,7 @@
 //! immutable `Bytes` and images, leases on open files.
 
 mod apply;
+mod early;
 pub mod message;
 mod owner;
 mod read;

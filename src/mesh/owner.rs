@@ -151,14 +151,10 @@ impl Shard {
             missing: Cell::new(batches.len()),
         });
         for (index, (key, batch)) in batches.into_iter().enumerate() {
-            let Some(partition) = self.partition(key) else {
-                join.complete(index, Err(AppendFailure::NotLeader));
-                continue;
-            };
             self.counters.append_bytes_total.add(batch.bytes.len() as u64);
             let join = join.clone();
             let append = Append { batch, acks };
-            partition.append(append, move |outcome| join.complete(index, outcome));
+            self.append(key, append, move |outcome| join.complete(index, outcome));
         }
     }
 }

@@ -10,7 +10,8 @@ use rustc_hash::FxHashMap;
 
 use crate::base::{CallId, Instant, PartitionKey, ShardId, Uuid};
 use crate::config::BrokerConfig;
-use crate::mesh::message::{Answer, Ask, Body, ControlAsk, Envelope};
+use crate::mesh::early::EarlyAppends;
+use crate::mesh::message::{Answer, Ask, Body, ControlAsk, Envelope, StartUp};
 use crate::mesh::settings::TopicSettings;
 use crate::metadata::{ConfigResource, Image, Topic, placement};
 use crate::metrics::ShardCounters;
@@ -62,6 +63,8 @@ pub struct Shard {
     image: RefCell<Arc<Image>>,
     settings: RefCell<FxHashMap<Uuid, Rc<TopicSettings>>>,
     partitions: RefCell<FxHashMap<PartitionKey, PartitionSlot>>,
+    early_appends: RefCell<EarlyAppends>,
+    start_up: RefCell<Option<Arc<StartUp>>>,
     opened: Notice,
     tick: Notice,
     ticking: Cell<bool>,
@@ -105,6 +108,8 @@ impl Shard {
             image: RefCell::default(),
             settings: RefCell::default(),
             partitions: RefCell::default(),
+            early_appends: RefCell::default(),
+            start_up: RefCell::default(),
             opened: Notice::new(),
             tick: Notice::new(),
             ticking: Cell::new(false),
@@ -181,6 +186,16 @@ impl Shard {
         self.partitions.borrow().get(&key).cloned()
     }
 
+    /// The partitions whose logs are not open.
+    pub(super) fn unopened(&self) -> Vec<PartitionKey> {
+        let partitions = self.partitions.borrow();
+        let unopened = |slot: &PartitionSlot| !matches!(slot, PartitionSlot::Open(_));
+        let mut keys: Vec<PartitionKey> =
+            partitions.iter().filter(|(_, slot)| unopened(slot)).map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// All partitions this core serves, in the order of their keys.
     pub fn partitions(&self) -> Vec<Partition> {
         let mut open: Vec<Partition> = self
@@ -198,21 +213,36 @@ impl Shard {
 
     /// Sets a partition's place.
     pub fn put_partition(&self, key: PartitionKey, slot: PartitionSlot) {
+        let open = match &slot {
+            PartitionSlot::Open(partition) => Some(partition.clone()),
+            PartitionSlot::Opening | PartitionSlot::Failed => None,
+        };
         self.partitions.borrow_mut().insert(key, slot);
+        self.end_early_appends(key, open.as_ref());
         self.opened.notify();
     }
 
     /// Forgets a partition.
     pub fn remove_partition(&self, key: PartitionKey) -> Option<PartitionSlot> {
         let removed = self.partitions.borrow_mut().remove(&key);
+        self.end_early_appends(key, None);
         self.opened.notify();
         removed
     }
 
     /// Whether any partition's log is still being opened, or could not be.
     pub fn has_unopened(&self) -> bool {
-        let partitions = self.partitions.borrow();
-        partitions.values().any(|slot| !matches!(slot, PartitionSlot::Open(_)))
+        !self.unopened().is_empty()
+    }
+
+    /// What the core was started with; `None` before that.
+    pub(super) fn start_up(&self) -> &RefCell<Option<Arc<StartUp>>> {
+        &self.start_up
+    }
+
+    /// Appends that wait for their partition's log.
+    pub(super) fn early_appends(&self) -> &RefCell<EarlyAppends> {
+        &self.early_appends
     }
 
     /// The cluster's id, as clients see it.

@@ -66,15 +66,11 @@ impl Heart {
     pub(super) fn start(&self, core: &Core) {
         let index = usize::from(core.shard().0);
         let wakers = self.wakers.clone();
-        let mut told = false;
         core.spawn(
             "heart-beat",
             poll_fn(move |cx| {
-                if !told {
-                    told = true;
-                    // Without a watchdog (it is gone at the very end only) nobody wakes.
-                    let _ = wakers.send((index, cx.waker().clone()));
-                }
+                // Without a watchdog (it is gone at the very end only) nobody wakes.
+                let _ = wakers.send((index, cx.waker().clone()));
                 Poll::Pending
             }),
         );
@@ -85,6 +81,7 @@ impl Heart {
 #[derive(Default)]
 struct Watched {
     waker: Option<Waker>,
+    was_woken: bool,
     turns: Option<u64>,
     still_ticks: u32,
 }
@@ -141,6 +138,7 @@ impl Watchdog {
     fn look(&mut self) {
         while let Ok((index, waker)) = self.wakers.try_recv() {
             self.cores[index].waker = Some(waker);
+            self.cores[index].was_woken = false;
         }
         for (index, watched) in self.cores.iter_mut().enumerate() {
             let Some(waker) = &watched.waker else { continue };
@@ -151,8 +149,9 @@ impl Watchdog {
                 continue;
             }
             watched.still_ticks += 1;
-            // Once a stall: the wake-ups of a core that is busy queue up.
-            if watched.still_ticks == 1 {
+            // Once until it answers: the wake-ups of a core that is only busy would queue up.
+            if !watched.was_woken {
+                watched.was_woken = true;
                 waker.wake_by_ref();
             }
             if watched.still_ticks == STALL_TICKS {
