@@ -447,3 +447,18 @@ fn append_error(why: ErrorCode) -> ErrorCode {
         why
     }
 }
+
+#[cfg(test)]
+impl Coordinator {
+    pub(super) fn classics(&self) -> impl Iterator<Item = &Classic> {
+        self.groups.values().map(|group| &group.classic)
+    }
+
+    /// Groups and offsets as they would be written, to compare coordinators.
+    pub(super) fn contents(&self) -> (Vec<(Str, crate::group::record::GroupValue)>, Vec<Record>) {
+        let groups = self.groups.iter().map(|(id, group)| (id.clone(), group.classic.snapshot()));
+        let offsets = self.groups.keys().flat_map(|id| self.offsets.of(id));
+        let offsets = offsets.map(|(key, value)| Record::Offset(key, Some(value.clone())));
+        (groups.collect(), offsets.collect())
+    }
+}

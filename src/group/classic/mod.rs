@@ -470,6 +470,13 @@ impl Classic {
     }
 
     #[cfg(test)]
+    pub(super) fn snapshot(&self) -> GroupValue {
+        // A group of offsets alone has no moment of its own.
+        let state_since = self.state_since.filter(|_| !self.is_blank());
+        GroupValue { state_since, ..self.record(|_, member| member.assignment.clone()) }
+    }
+
+    #[cfg(test)]
     pub(super) fn check_invariants(&self) {
         let joining = self.members.values().filter(|member| member.joining.is_some()).count();
         assert_eq!(self.joining_count, joining, "joins are counted");

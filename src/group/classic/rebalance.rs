@@ -1,9 +1,14 @@
 //! Rebalances of a classic group, and what time does to it.
 
+use std::time::Duration;
+
 use crate::base::Instant;
 use crate::group::classic::{After, Classic, JoinTimer, Out, State, Step};
 use crate::group::message::{Answer, Joined, Synced, Ticket};
 use crate::protocol::{ErrorCode, Str};
+
+/// How long a rebalance that nobody came to waits at least before it looks again.
+const ABSENT_WAIT_MIN: Duration = Duration::from_secs(1);
 
 impl Classic {
     pub(super) fn is_in_initial_delay(&self) -> bool {
@@ -73,7 +78,7 @@ impl Classic {
         }
         if !self.members.is_empty() && !self.elect_joined_leader() {
             // Only static members are left, and none came: they may yet.
-            let at = step.now.instant + self.rebalance_timeout();
+            let at = step.now.instant + self.rebalance_timeout().max(ABSENT_WAIT_MIN);
             return self.set_join_timer(JoinTimer::Rebalance { at });
         }
         // The numbers wrap around as in Java, but never to the wire's -1.
