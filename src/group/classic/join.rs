@@ -23,6 +23,12 @@ pub(in crate::group) struct Replaced {
     old: Str,
     new: Str,
     leader_before: Option<Str>,
+    said: Said,
+}
+
+/// What a member had said about itself before it came back.
+#[derive(Debug)]
+struct Said {
     protocols: Vec<(Str, Bytes)>,
     rebalance_timeout_ms: i32,
     session_timeout_ms: i32,
@@ -170,26 +176,14 @@ impl Classic {
         new: Str,
     ) {
         let leader_before = self.leader.clone();
-        let Some((protocols, rebalance_timeout_ms, session_timeout_ms)) =
-            self.rename_static(step, &old, &new)
-        else {
-            return;
-        };
+        let Some(said) = self.rename_static(step, &old, &new) else { return };
         self.renew_session(&new, step);
         self.restate(step, ticket, join, &new);
         match self.state {
             State::Stable if self.vote() == self.protocol => {
                 let value = self.record(|_, member| member.assignment.clone());
-                let replaced = Replaced {
-                    version: join.version,
-                    ticket,
-                    old,
-                    new,
-                    leader_before,
-                    protocols,
-                    rebalance_timeout_ms,
-                    session_timeout_ms,
-                };
+                let replaced =
+                    Replaced { version: join.version, ticket, old, new, leader_before, said };
                 step.out.writes.push((value, After::Replaced(Box::new(replaced))));
             }
             State::Stable | State::CompletingRebalance => self.prepare_rebalance(step),
@@ -198,12 +192,7 @@ impl Classic {
     }
 
     /// Gives a static member another id; what waits under the old one is fenced.
-    fn rename_static(
-        &mut self,
-        step: &mut Step<'_>,
-        old: &Str,
-        new: &Str,
-    ) -> Option<(Vec<(Str, Bytes)>, i32, i32)> {
+    fn rename_static(&mut self, step: &mut Step<'_>, old: &Str, new: &Str) -> Option<Said> {
         let mut member = self.members.remove(old)?;
         self.count_out(&member);
         if let Some(ticket) = member.joining.take() {
@@ -224,8 +213,11 @@ impl Classic {
         if self.pending_syncs.remove(old) {
             self.pending_syncs.insert(new.clone());
         }
-        let said =
-            (member.protocols.clone(), member.rebalance_timeout_ms, member.session_timeout_ms);
+        let said = Said {
+            protocols: member.protocols.clone(),
+            rebalance_timeout_ms: member.rebalance_timeout_ms,
+            session_timeout_ms: member.session_timeout_ms,
+        };
         self.count_in(&member);
         self.members.insert(new.clone(), member);
         Some(said)
@@ -248,9 +240,9 @@ impl Classic {
             let refused = Joined::refused(error, Str::default());
             step.out.answers.push((ticket, Answer::Join(refused)));
             self.change(&new, |member| {
-                member.protocols = replaced.protocols;
-                member.rebalance_timeout_ms = replaced.rebalance_timeout_ms;
-                member.session_timeout_ms = replaced.session_timeout_ms;
+                member.protocols = replaced.said.protocols;
+                member.rebalance_timeout_ms = replaced.said.rebalance_timeout_ms;
+                member.session_timeout_ms = replaced.said.session_timeout_ms;
             });
             self.rename_static(step, &new, &old);
             self.renew_session(&old, step);

@@ -32,7 +32,8 @@ mod tests {
     #[test]
     fn topics_are_read_and_foreign_bytes_are_refused() {
         let two = b"\x00\x03\x00\x00\x00\x02\x00\x01a\x00\x02bcrest of a newer version";
-        let cases: [(&str, &'static [u8], Option<&[&str]>); 5] = [
+        type Case = (&'static str, &'static [u8], Option<&'static [&'static str]>);
+        let cases: [Case; 5] = [
             ("two topics", two, Some(&["a", "bc"])),
             ("none", b"\x00\x00\x00\x00\x00\x00", Some(&[])),
             ("empty", b"", None),
