@@ -20,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod controller;
+pub mod group;
 pub mod handlers;
 pub mod kraft;
 pub mod log;

@@ -1,0 +1,464 @@
+//! The groups of one partition of `__consumer_offsets`.
+//!
+//! Effects are records to append, in order, and answers. Members change at once, as they are only
+//! as lasting as this coordinator; what must last counts when its records are committed: offsets,
+//! assignments, deletions (which are undone when they fail).
+//!
+//! Invariants: every ticket is answered exactly once; records replayed in order give the same
+//! groups and offsets. Not here: which partition a group belongs to (`record`), permissions and
+//! whether topics exist (`handlers`), transactions' offsets.
+
+mod admin;
+mod commits;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::{Instant, Timestamp};
+use crate::group::classic::join::Origin;
+use crate::group::classic::{After, Classic, Out, Step};
+use crate::group::message::{Answer, Fetch, Join, Joined, Leave, Left, Request, Synced, Ticket};
+use crate::group::offsets::Offsets;
+use crate::group::record::{Record, kept};
+use crate::group::{Now, Settings};
+use crate::protocol::{ErrorCode, Str};
+
+/// Records that were handed out to be appended; later ones have greater numbers.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct WriteId(pub u64);
+
+/// What follows from an input.
+#[derive(Debug)]
+pub enum Effect {
+    /// Append these records, together; then report [`Coordinator::committed`] or
+    /// [`Coordinator::failed`].
+    Append {
+        /// The name to report it under.
+        write: WriteId,
+        /// The records.
+        records: Vec<Record>,
+    },
+    /// A request has its answer.
+    Answer {
+        /// The request.
+        ticket: Ticket,
+        /// The answer.
+        answer: Answer,
+    },
+}
+
+/// What a coordinator can do now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Loading,
+    Active,
+    Unloaded,
+}
+
+/// Records on their way, and what waits for them.
+#[derive(Debug)]
+struct Write {
+    records: Vec<Record>,
+    after: After,
+    answers: Vec<(Ticket, Answer)>,
+    /// Requests for offsets that have to see these records.
+    fetches: Vec<(Ticket, Fetch)>,
+    /// Groups these records delete, to come back should they fail.
+    deleted: Vec<(Str, Classic)>,
+    /// A group that was made only to hold the offsets in these records.
+    made: Option<Str>,
+}
+
+impl Write {
+    fn new(records: Vec<Record>) -> Self {
+        Self {
+            records,
+            after: After::Nothing,
+            answers: Vec::new(),
+            fetches: Vec::new(),
+            deleted: Vec::new(),
+            made: None,
+        }
+    }
+}
+
+/// A group, and the time the coordinator is to wake for it.
+#[derive(Debug)]
+struct Group {
+    classic: Classic,
+    armed: Option<Instant>,
+}
+
+/// The coordinator of one partition. See the module's header.
+#[derive(Debug)]
+pub struct Coordinator {
+    settings: Settings,
+    phase: Phase,
+    groups: BTreeMap<Str, Group>,
+    offsets: Offsets,
+    wakes: BTreeSet<(Instant, Str)>,
+    writes: BTreeMap<WriteId, Write>,
+    write_next: WriteId,
+    expiry: Option<Instant>,
+}
+
+impl Coordinator {
+    /// A coordinator that has to load its records: [`Self::replay`] each, then [`Self::loaded`].
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            phase: Phase::Loading,
+            groups: BTreeMap::new(),
+            offsets: Offsets::default(),
+            wakes: BTreeSet::new(),
+            writes: BTreeMap::new(),
+            write_next: WriteId(0),
+            expiry: None,
+        }
+    }
+
+    /// New settings; they count from the next step on.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Takes one record of the log, in order, while loading.
+    pub fn replay(&mut self, record: Record) {
+        match record {
+            Record::Offset(key, value) => {
+                if let Some(value) = &value {
+                    let at = Timestamp::from_millis(value.committed_at_ms);
+                    self.ensure_group(&key.group, at);
+                }
+                self.offsets.apply(&key, value);
+            }
+            Record::Group(id, Some(value)) => {
+                let group = Group { classic: Classic::from_record(value), armed: None };
+                self.groups.insert(id, group);
+            }
+            Record::Group(id, None) => {
+                self.groups.remove(&id);
+            }
+            Record::Other(_) => {}
+        }
+    }
+
+    /// All records were replayed: sessions begin, requests are answered from now on.
+    pub fn loaded(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Active;
+        self.expiry = Some(now.instant + self.settings.retention_check_interval);
+        let ids: Vec<Str> = self.groups.keys().cloned().collect();
+        for id in ids {
+            let out = self.step(now, &id, |group, step| group.loaded(step));
+            self.emit(&id, out, effects);
+        }
+    }
+
+    /// The partition goes to another coordinator: everything that waits is told so.
+    pub fn unload(&mut self, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Unloaded;
+        let error = ErrorCode::NotCoordinator;
+        for write in std::mem::take(&mut self.writes).into_values() {
+            for (ticket, answer) in write.answers {
+                effects.push(Effect::Answer { ticket, answer: answer.failed(error) });
+            }
+            for (ticket, fetch) in write.fetches {
+                let answer = Request::Fetch(fetch).refusal(error);
+                effects.push(Effect::Answer { ticket, answer });
+            }
+        }
+        let mut out = Out::default();
+        for mut group in std::mem::take(&mut self.groups).into_values() {
+            group.classic.abandon(&mut out);
+        }
+        push_answers(out.answers, effects);
+        self.offsets = Offsets::default();
+        self.wakes.clear();
+        self.expiry = None;
+    }
+
+    /// Handles a request that came at `now`; `ticket` is answered now or later.
+    pub fn handle(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        request: Request,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Err(error) = self.admit(&request) {
+            let answer = request.refusal(error);
+            return effects.push(Effect::Answer { ticket, answer });
+        }
+        let answer = match request {
+            Request::Join(join) => return self.join(now, ticket, &join, effects),
+            Request::Sync(sync) => {
+                if !self.groups.contains_key(&sync.group) {
+                    Answer::Sync(Synced::refused(ErrorCode::UnknownMemberId))
+                } else {
+                    let out =
+                        self.step(now, &sync.group, |one, step| one.sync(step, ticket, &sync));
+                    return self.emit(&sync.group, out, effects);
+                }
+            }
+            Request::Heartbeat(heartbeat) => {
+                let mut error = ErrorCode::UnknownMemberId;
+                let beat = |one: &mut Classic, step: &mut Step<'_>| {
+                    error = one.heartbeat(step, &heartbeat);
+                };
+                self.step(now, &heartbeat.group, beat);
+                Answer::Heartbeat(error)
+            }
+            Request::Leave(leave) => return self.leave(now, ticket, &leave, effects),
+            Request::Commit(commit) => return self.commit(now, ticket, commit, effects),
+            Request::Fetch(fetch) => return self.fetch(ticket, fetch, effects),
+            Request::DeleteOffsets(delete) => {
+                return self.delete_offsets(ticket, &delete, effects);
+            }
+            Request::List(list) => Answer::List(ErrorCode::None, self.list(&list)),
+            Request::Describe(describe) => Answer::Describe(self.describe(&describe)),
+            Request::Delete(groups) => return self.delete(ticket, &groups, effects),
+        };
+        effects.push(Effect::Answer { ticket, answer });
+    }
+
+    /// The records of a write, and all before it, are committed.
+    pub fn committed(&mut self, now: Now, write: WriteId, effects: &mut Vec<Effect>) {
+        let Some(mut write) = self.writes.remove(&write) else { return };
+        let mut group = None;
+        for record in std::mem::take(&mut write.records) {
+            if group.is_none() {
+                group = record.group().cloned();
+            }
+            if let Record::Offset(key, value) = record {
+                self.offsets.apply(&key, value);
+            }
+        }
+        push_answers(write.answers, effects);
+        if let Some(group) = group {
+            self.conclude(now, &group, write.after, Ok(()), effects);
+        }
+        self.answer_fetches(write.fetches, effects);
+    }
+
+    /// The records of a write will never be committed, for a reason of the log's.
+    pub fn failed(&mut self, now: Now, write: WriteId, why: ErrorCode, effects: &mut Vec<Effect>) {
+        let Some(write) = self.writes.remove(&write) else { return };
+        let error = append_error(why);
+        let answers = write.answers.into_iter();
+        push_answers(answers.map(|(ticket, answer)| (ticket, answer.failed(error))), effects);
+        for (id, classic) in write.deleted {
+            // One that was made anew meanwhile has no members of the old one's to lose.
+            self.groups.entry(id.clone()).or_insert(Group { classic, armed: None });
+            self.step(now, &id, |_, _| {});
+        }
+        if let Some(group) = write.records.iter().find_map(Record::group) {
+            self.conclude(now, group, write.after, Err(error), effects);
+        }
+        if let Some(made) = write.made {
+            self.forget_if_blank(&made);
+        }
+        self.answer_fetches(write.fetches, effects);
+    }
+
+    /// When [`Self::tick`] is to be called next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let wake = self.wakes.first().map(|(at, _)| *at);
+        wake.into_iter().chain(self.expiry).min()
+    }
+
+    /// Does what is due at `now`.
+    pub fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        // One step for each group: one that wants another right away does not starve the rest.
+        let due = self.wakes.iter().take_while(|(at, _)| *at <= now.instant);
+        let due: Vec<Str> = due.map(|(_, id)| id.clone()).collect();
+        for id in due {
+            let out = self.step(now, &id, |group, step| group.tick(step));
+            self.emit(&id, out, effects);
+        }
+        if self.expiry.is_some_and(|at| at <= now.instant) {
+            self.expiry = Some(now.instant + self.settings.retention_check_interval);
+            self.expire_offsets(now, effects);
+        }
+    }
+
+    fn admit(&self, request: &Request) -> Result<(), ErrorCode> {
+        match self.phase {
+            Phase::Loading => return Err(ErrorCode::CoordinatorLoadInProgress),
+            Phase::Unloaded => return Err(ErrorCode::NotCoordinator),
+            Phase::Active => {}
+        }
+        let (id, timeout_ms) = match request {
+            Request::Join(join) => (&join.group, Some(join.session_timeout_ms)),
+            Request::Sync(sync) => (&sync.group, None),
+            Request::Heartbeat(heartbeat) => (&heartbeat.group, None),
+            Request::Leave(leave) => (&leave.group, None),
+            Request::DeleteOffsets(delete) => (&delete.group, None),
+            Request::Commit(_)
+            | Request::Fetch(_)
+            | Request::List(_)
+            | Request::Describe(_)
+            | Request::Delete(_) => return Ok(()),
+        };
+        if id.is_empty() {
+            return Err(ErrorCode::InvalidGroupId);
+        }
+        let limits = self.settings.session_timeout_ms_min..=self.settings.session_timeout_ms_max;
+        match timeout_ms {
+            Some(timeout_ms) if !limits.contains(&timeout_ms) => {
+                Err(ErrorCode::InvalidSessionTimeout)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn join(&mut self, now: Now, ticket: Ticket, join: &Join, effects: &mut Vec<Effect>) {
+        let origin = match (self.groups.contains_key(&join.group), &join.member) {
+            (true, _) => Origin::Known,
+            (false, None) => Origin::Created,
+            (false, Some(member)) => {
+                let refused = Joined::refused(ErrorCode::UnknownMemberId, member.clone());
+                let answer = Answer::Join(refused);
+                return effects.push(Effect::Answer { ticket, answer });
+            }
+        };
+        self.ensure_group(&join.group, now.wall);
+        let out = self.step(now, &join.group, |one, step| one.join(step, ticket, join, origin));
+        self.emit(&join.group, out, effects);
+    }
+
+    fn leave(&mut self, now: Now, ticket: Ticket, leave: &Leave, effects: &mut Vec<Effect>) {
+        // A group nobody knows has none of these members.
+        let unknown = leave.members.iter().map(|one| (one.clone(), ErrorCode::UnknownMemberId));
+        let mut members: Vec<_> = unknown.collect();
+        let out = self.step(now, &leave.group, |one, step| members = one.leave(step, leave));
+        let answer = Answer::Leave(Left { error: ErrorCode::None, members });
+        let is_written = !out.writes.is_empty();
+        self.emit(&leave.group, out, effects);
+        match self.writes.last_entry() {
+            Some(mut write) if is_written => write.get_mut().answers.push((ticket, answer)),
+            Some(_) | None => effects.push(Effect::Answer { ticket, answer }),
+        }
+    }
+
+    /// What a write of a group's was for, now that its outcome is known.
+    fn conclude(
+        &mut self,
+        now: Now,
+        id: &Str,
+        after: After,
+        result: Result<(), ErrorCode>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let out = self.step(now, id, |group, step| match (after, result) {
+            (After::Nothing, _) | (After::Created(_), Ok(())) => {}
+            (After::Created(ticket), Err(error)) => group.creation_failed(step, ticket, error),
+            (After::Assigned(assigned), result) => group.assigned(step, assigned, result),
+            (After::Replaced(replaced), result) => group.replaced(step, *replaced, result),
+        });
+        self.emit(id, out, effects);
+    }
+
+    fn ensure_group(&mut self, id: &Str, wall: Timestamp) {
+        if !self.groups.contains_key(id) {
+            let group = Group { classic: Classic::new(wall), armed: None };
+            self.groups.insert(kept(id), group);
+        }
+    }
+
+    /// Lets one group take a step, and keeps the time it wants to be woken. Nothing happens when
+    /// there is no such group.
+    fn step(&mut self, now: Now, id: &Str, act: impl FnOnce(&mut Classic, &mut Step<'_>)) -> Out {
+        let Some(group) = self.groups.get_mut(id) else { return Out::default() };
+        let mut step = Step { now, settings: &self.settings, out: Out::default() };
+        act(&mut group.classic, &mut step);
+        let wake = group.classic.wake();
+        if group.armed != wake {
+            let id = kept(id);
+            if let Some(armed) = group.armed {
+                self.wakes.remove(&(armed, id.clone()));
+            }
+            group.armed = wake;
+            self.wakes.extend(wake.map(|wake| (wake, id)));
+        }
+        step.out
+    }
+
+    /// Takes a group out.
+    fn take_group(&mut self, id: &Str) -> Option<Classic> {
+        let group = self.groups.remove(id)?;
+        if let Some(armed) = group.armed {
+            self.wakes.remove(&(armed, id.clone()));
+        }
+        Some(group.classic)
+    }
+
+    /// Forgets a group that was made for offsets which then could not be written.
+    fn forget_if_blank(&mut self, id: &Str) {
+        let is_blank = self.groups.get(id).is_some_and(|group| group.classic.is_blank());
+        if is_blank && !self.offsets.has_any(id) && !self.groups_in_flight().contains(id) {
+            self.take_group(id);
+        }
+    }
+
+    /// Groups that have records on their way.
+    fn groups_in_flight(&self) -> BTreeSet<Str> {
+        let records = self.writes.values().flat_map(|write| &write.records);
+        records.filter_map(Record::group).cloned().collect()
+    }
+
+    fn emit(&mut self, id: &Str, out: Out, effects: &mut Vec<Effect>) {
+        for (value, after) in out.writes {
+            let mut write = Write::new(vec![Record::Group(kept(id), Some(value))]);
+            write.after = after;
+            self.append(write, effects);
+        }
+        push_answers(out.answers, effects);
+    }
+
+    fn append(&mut self, write: Write, effects: &mut Vec<Effect>) {
+        let id = self.write_next;
+        self.write_next = WriteId(id.0 + 1);
+        effects.push(Effect::Append { write: id, records: write.records.clone() });
+        self.writes.insert(id, write);
+    }
+}
+
+fn push_answers(answers: impl IntoIterator<Item = (Ticket, Answer)>, effects: &mut Vec<Effect>) {
+    effects.extend(answers.into_iter().map(|(ticket, answer)| Effect::Answer { ticket, answer }));
+}
+
+/// What a client is told when the log refused records (`GroupMetadataManager`).
+fn append_error(why: ErrorCode) -> ErrorCode {
+    if matches!(
+        why,
+        ErrorCode::UnknownTopicOrPartition
+            | ErrorCode::NotEnoughReplicas
+            | ErrorCode::NotEnoughReplicasAfterAppend
+            | ErrorCode::RequestTimedOut
+    ) {
+        ErrorCode::CoordinatorNotAvailable
+    } else if matches!(why, ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError) {
+        ErrorCode::NotCoordinator
+    } else if matches!(
+        why,
+        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge | ErrorCode::InvalidFetchSize
+    ) {
+        ErrorCode::UnknownServerError
+    } else {
+        why
+    }
+}
+
+#[cfg(test)]
+impl Coordinator {
+    pub(super) fn classics(&self) -> impl Iterator<Item = &Classic> {
+        self.groups.values().map(|group| &group.classic)
+    }
+
+    /// Groups and offsets as they would be written, to compare coordinators.
+    pub(super) fn contents(&self) -> (Vec<(Str, crate::group::record::GroupValue)>, Vec<Record>) {
+        let groups = self.groups.iter().map(|(id, group)| (id.clone(), group.classic.snapshot()));
+        let offsets = self.groups.keys().flat_map(|id| self.offsets.of(id));
+        let offsets = offsets.map(|(key, value)| Record::Offset(key, Some(value.clone())));
+        (groups.collect(), offsets.collect())
+    }
+}

@@ -1,0 +1,200 @@
+//! Committed offsets of the groups of one partition.
+//!
+//! Invariant: only what is committed to the log is here, so that nobody reads an offset that may
+//! yet be lost. Not here: who may commit (`classic`), transactions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::base::{Timestamp, Uuid};
+use crate::group::message::{Fetch, FetchTopic, Fetched, FetchedPartition, FetchedTopic};
+use crate::group::record::{OffsetKey, OffsetValue};
+use crate::protocol::{ErrorCode, Str};
+
+type Topics = BTreeMap<Str, BTreeMap<i32, OffsetValue>>;
+
+/// Committed offsets, by group, topic and partition.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct Offsets {
+    groups: BTreeMap<Str, Topics>,
+}
+
+/// Since when an offset counts as unused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unused {
+    /// Since it was committed.
+    SinceCommit,
+    /// Since the group became empty.
+    Since(Timestamp),
+}
+
+impl Offsets {
+    /// Keeps an offset, or forgets it.
+    pub fn apply(&mut self, key: &OffsetKey, value: Option<OffsetValue>) {
+        if let Some(value) = value {
+            let topics = self.groups.entry(key.group.clone()).or_default();
+            topics.entry(key.topic.clone()).or_default().insert(key.partition, value);
+            return;
+        }
+        let Some(topics) = self.groups.get_mut(&key.group) else { return };
+        if let Some(partitions) = topics.get_mut(&key.topic) {
+            partitions.remove(&key.partition);
+            if partitions.is_empty() {
+                topics.remove(&key.topic);
+            }
+        }
+        if topics.is_empty() {
+            self.groups.remove(&key.group);
+        }
+    }
+
+    /// Whether there is an offset.
+    pub fn has(&self, key: &OffsetKey) -> bool {
+        let partitions = self.groups.get(&key.group).and_then(|topics| topics.get(&key.topic));
+        partitions.is_some_and(|partitions| partitions.contains_key(&key.partition))
+    }
+
+    /// Whether a group has any offset.
+    pub fn has_any(&self, group: &Str) -> bool {
+        self.groups.contains_key(group)
+    }
+
+    /// All offsets of a group.
+    pub fn of(&self, group: &Str) -> impl Iterator<Item = (OffsetKey, &OffsetValue)> {
+        self.groups.get(group).into_iter().flatten().flat_map(move |(topic, partitions)| {
+            partitions.iter().map(move |(partition, value)| {
+                let (group, topic) = (group.clone(), topic.clone());
+                (OffsetKey { group, topic, partition: *partition }, value)
+            })
+        })
+    }
+
+    /// The answer to a request for offsets. What is not known is no error.
+    pub fn fetch(&self, fetch: &Fetch) -> Fetched {
+        let known = self.groups.get(&fetch.group);
+        let topics = match &fetch.topics {
+            Some(asked) => asked.iter().map(|topic| fetch_topic(known, topic)).collect(),
+            None => known.into_iter().flatten().map(|(name, all)| fetch_all(name, all)).collect(),
+        };
+        Fetched { group: fetch.group.clone(), error: ErrorCode::None, topics }
+    }
+
+    /// The offsets of a group that have been `unused` for `retention`, or outlived a time of their
+    /// own; those of topics `in_use` stay.
+    pub fn expired(
+        &self,
+        group: &Str,
+        now: Timestamp,
+        unused: Unused,
+        retention: Duration,
+        in_use: impl Fn(&Str) -> bool,
+    ) -> Vec<OffsetKey> {
+        let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        let is_expired = |value: &OffsetValue| match (value.expires_at_ms, unused) {
+            (Some(expires_at_ms), _) => now.to_wire() >= expires_at_ms,
+            (None, Unused::Since(since)) => {
+                now.to_wire().saturating_sub(since.to_wire()) >= retention_ms
+            }
+            (None, Unused::SinceCommit) => {
+                now.to_wire().saturating_sub(value.committed_at_ms) >= retention_ms
+            }
+        };
+        self.of(group)
+            .filter(|(key, value)| is_expired(value) && !in_use(&key.topic))
+            .map(|(key, _)| key)
+            .collect()
+    }
+}
+
+fn fetch_topic(known: Option<&Topics>, asked: &FetchTopic) -> FetchedTopic {
+    let partitions = known.and_then(|topics| topics.get(&asked.name));
+    let is_same_topic = |id: Option<Uuid>| id.is_none() || asked.id.is_none() || id == asked.id;
+    let fetched = |partition: &i32| {
+        let value = partitions.and_then(|partitions| partitions.get(partition));
+        fetched(*partition, value.filter(|value| is_same_topic(value.topic_id)))
+    };
+    FetchedTopic {
+        name: asked.name.clone(),
+        id: asked.id,
+        partitions: asked.partitions.iter().map(fetched).collect(),
+    }
+}
+
+fn fetch_all(name: &Str, partitions: &BTreeMap<i32, OffsetValue>) -> FetchedTopic {
+    FetchedTopic {
+        name: name.clone(),
+        id: partitions.values().find_map(|value| value.topic_id),
+        partitions: partitions.iter().map(|(at, value)| fetched(*at, Some(value))).collect(),
+    }
+}
+
+fn fetched(partition: i32, value: Option<&OffsetValue>) -> FetchedPartition {
+    FetchedPartition {
+        partition,
+        error: ErrorCode::None,
+        offset: value.map(|value| value.offset),
+        leader_epoch: value.and_then(|value| value.leader_epoch),
+        metadata: value.map(|value| value.metadata.clone()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &'static str) -> Str {
+        Str::from_static_str(text)
+    }
+
+    fn key(topic: &'static str, partition: i32) -> OffsetKey {
+        OffsetKey { group: text("g"), topic: text(topic), partition }
+    }
+
+    fn value(offset: i64, committed_at_ms: i64, expires_at_ms: Option<i64>) -> OffsetValue {
+        let metadata = Str::default();
+        let (leader_epoch, topic_id) = (None, None);
+        OffsetValue { offset, leader_epoch, metadata, committed_at_ms, expires_at_ms, topic_id }
+    }
+
+    #[test]
+    fn an_offset_of_a_topic_that_was_made_anew_does_not_count() {
+        let (old, new) = (Uuid::from_halves(1, 1), Uuid::from_halves(2, 2));
+        let mut offsets = Offsets::default();
+        offsets.apply(&key("a", 0), Some(OffsetValue { topic_id: Some(old), ..value(7, 0, None) }));
+        for (asked, found) in [(None, Some(7)), (Some(old), Some(7)), (Some(new), None)] {
+            let topic = FetchTopic { name: text("a"), id: asked, partitions: vec![0] };
+            let topics = Some(vec![topic]);
+            let fetch = Fetch { group: text("g"), topics, require_stable: false };
+            assert_eq!(offsets.fetch(&fetch).topics[0].partitions[0].offset, found, "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn an_offset_expires_by_its_own_time_or_by_that_of_its_group() {
+        let mut offsets = Offsets::default();
+        offsets.apply(&key("a", 0), Some(value(1, 100, None)));
+        offsets.apply(&key("a", 1), Some(value(1, 150, None)));
+        offsets.apply(&key("b", 0), Some(value(1, 100, Some(500))));
+        let retention = Duration::from_millis(100);
+        let since = |millis| Unused::Since(Timestamp::from_millis(millis));
+        let cases: [(i64, Unused, &[OffsetKey]); 5] = [
+            (199, Unused::SinceCommit, &[]),
+            (200, Unused::SinceCommit, &[key("a", 0)]),
+            (250, since(151), &[]),
+            (251, since(151), &[key("a", 0), key("a", 1)]),
+            (500, since(450), &[key("b", 0)]),
+        ];
+        for (now, unused, expected) in cases {
+            let now = Timestamp::from_millis(now);
+            let found = offsets.expired(&text("g"), now, unused, retention, |_| false);
+            assert_eq!(found, expected, "{now} {unused:?}");
+            let used = offsets.expired(&text("g"), now, unused, retention, |topic| &**topic == "a");
+            assert!(used.iter().all(|key| &*key.topic != "a"), "{now}: a topic in use");
+        }
+        for key in [key("a", 0), key("a", 1), key("b", 0)] {
+            assert!(offsets.has(&key));
+            offsets.apply(&key, None);
+        }
+        assert_eq!(offsets, Offsets::default(), "nothing is left behind");
+    }
+}
