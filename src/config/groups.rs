@@ -25,6 +25,8 @@ pub struct GroupConfig {
     pub topic_partition_count: u32,
     /// `offsets.topic.replication.factor`.
     pub topic_replication_factor: u16,
+    /// `offsets.topic.compression.codec`, by number.
+    pub topic_compression: u8,
     /// `offsets.topic.segment.bytes`.
     pub topic_segment_bytes: u32,
 }
@@ -41,6 +43,8 @@ impl GroupConfig {
             retention_check_interval: read.millis("offsets.retention.check.interval.ms"),
             topic_partition_count: read.u32("offsets.topic.num.partitions"),
             topic_replication_factor: read.u16("offsets.topic.replication.factor"),
+            topic_compression: u8::try_from(read.u16("offsets.topic.compression.codec"))
+                .unwrap_or_default(),
             topic_segment_bytes: read.u32("offsets.topic.segment.bytes"),
         }
     }

@@ -10,6 +10,7 @@ use crate::mesh::shard::Shard;
 use crate::partition::{Append, AppendFailure, RequiredAcks};
 use crate::protocol::ErrorCode;
 use crate::protocol::builder::{BatchBuilder, NewRecord};
+use crate::protocol::compression::Codec;
 use crate::protocol::validate::Validated;
 use crate::runtime::local::next_turn;
 
@@ -74,7 +75,7 @@ fn append(host: &Rc<Host>, shard: &Rc<Shard>, batch: Batch) {
     let Batch { builder, writes } = batch;
     let limit = batch_bytes_max(host, shard);
     let too_large = builder.size_bytes() > limit;
-    let built = match builder.build_with_header() {
+    let built = match builder.compression(codec(shard)).build_with_header() {
         Ok(built) if !too_large => built,
         Ok(_) | Err(_) => return report(host, &writes, Err(ErrorCode::MessageTooLarge)),
     };
@@ -92,6 +93,11 @@ fn append(host: &Rc<Host>, shard: &Rc<Shard>, batch: Batch) {
         report(&reporter, &writes, outcome.map(drop).map_err(code_of));
     };
     host.partition.append(Append { batch, acks: RequiredAcks::All }, done);
+}
+
+/// `offsets.topic.compression.codec`; an unknown number stands for none.
+fn codec(shard: &Shard) -> Codec {
+    Codec::from_number(shard.config().groups.topic_compression).unwrap_or(Codec::None)
 }
 
 fn batch_bytes_max(host: &Host, shard: &Shard) -> usize {
