@@ -138,7 +138,15 @@ impl Coordinator {
             Record::Group(id, None) => {
                 self.groups.remove(&id);
             }
-            Record::Other(_) => {}
+            // Consumer groups are not kept here.
+            Record::ConsumerGroup(..)
+            | Record::ConsumerTopics(..)
+            | Record::ConsumerMember(..)
+            | Record::TargetEpoch(..)
+            | Record::TargetMember(..)
+            | Record::CurrentMember(..)
+            | Record::RegularExpression(..)
+            | Record::Other(_) => {}
         }
     }
 
