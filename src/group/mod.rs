@@ -12,10 +12,12 @@
 //! - [`record`]: the bytes of `__consumer_offsets`, and which partition a group belongs to
 //! - [`message`]: requests and answers as plain values
 //! - [`classic`]: one group of the classic protocol
+//! - [`consumer`]: parts of groups of the consumer protocol
 //! - [`offsets`]: committed offsets, and when they expire
 //! - [`coordinator`]: the groups of one partition
 
 pub mod classic;
+pub mod consumer;
 pub mod coordinator;
 pub mod message;
 pub mod offsets;
