@@ -253,6 +253,22 @@ impl Record {
         }
     }
 
+    /// Whether it deletes what its key names.
+    pub fn is_tombstone(&self) -> bool {
+        match self {
+            Self::Offset(_, value) => value.is_none(),
+            Self::Group(_, value) => value.is_none(),
+            Self::ConsumerGroup(_, value) => value.is_none(),
+            Self::ConsumerTopics(_, value) => value.is_none(),
+            Self::ConsumerMember(_, value) => value.is_none(),
+            Self::TargetEpoch(_, value) => value.is_none(),
+            Self::TargetMember(_, value) => value.is_none(),
+            Self::CurrentMember(_, value) => value.is_none(),
+            Self::RegularExpression(_, value) => value.is_none(),
+            Self::Other(_) => false,
+        }
+    }
+
     /// The group it is about, if it is of a kind that is known.
     pub fn group(&self) -> Option<&Str> {
         match self {
