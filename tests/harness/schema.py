@@ -8,7 +8,6 @@ default; a `Raw` value stands for bytes that are sent in place of a field, howev
 import json
 import re
 import struct
-import uuid
 import zipfile
 from functools import lru_cache
 
@@ -132,7 +131,7 @@ class _Codec:
             value = values.get(name, self.default(field))
             if "tag" in field and _within(field.get("taggedVersions", "none"), self.version):
                 if value != self.default(field):
-                    tagged.append((field["tag"], self.encode_value(field, field["type"], value)))
+                    tagged.append((field["tag"], self.encode_tagged(field, value)))
                 continue
             out += self.encode_value(field, field["type"], value)
         if self.compact:
@@ -140,6 +139,18 @@ class _Codec:
             for tag, raw in sorted(tagged):
                 out += protocol.uvarint(tag) + protocol.uvarint(len(raw)) + raw
         return out
+
+    def tagged_struct(self, field):
+        """Whether a tagged field says by a number of its own that it is null."""
+        kind = field["type"]
+        return self.nullable(field) and ("fields" in field or kind in self.structs) and kind[0] != "["
+
+    def encode_tagged(self, field, value):
+        if not self.tagged_struct(field):
+            return self.encode_value(field, field["type"], value)
+        if value is None:
+            return b"\0"
+        return b"\1" + self.encode_struct(self.fields_of(field, field["type"]), value)
 
     def encode_value(self, field, kind, value):
         if isinstance(value, Raw):
@@ -161,7 +172,7 @@ class _Codec:
             inner = kind[2:]
             rows = [self.encode_value(field, inner, row) for row in value]
             return self.length(len(rows), True) + b"".join(rows)
-        if self.nullable(field):
+        if self.nullable(field) and not field["type"].startswith("[]"):
             if value is None:
                 return b"\xff"
             return b"\1" + self.encode_struct(self.fields_of(field, kind), value)
@@ -191,10 +202,17 @@ class _Codec:
                 if tag in tagged:
                     field = tagged[tag]
                     inner = protocol.Reader(raw)
-                    values[field["name"]] = self.decode_value(field, field["type"], inner)
+                    values[field["name"]] = self.decode_tagged(field, inner)
                 else:
                     values[f"tag {tag}"] = raw
         return values
+
+    def decode_tagged(self, field, reader):
+        if not self.tagged_struct(field):
+            return self.decode_value(field, field["type"], reader)
+        if reader.uvarint() == 0:
+            return None
+        return self.decode_struct(self.fields_of(field, field["type"]), reader)
 
     def decode_value(self, field, kind, reader):
         if kind in _NUMBERS:
@@ -215,7 +233,8 @@ class _Codec:
             if size < 0:
                 return None
             return [self.decode_value(field, kind[2:], reader) for _ in range(size)]
-        if self.nullable(field) and reader.int8() < 0:
+        single = not field["type"].startswith("[]")
+        if single and self.nullable(field) and reader.int8() < 0:
             return None
         return self.decode_struct(self.fields_of(field, kind), reader)
 
@@ -275,25 +294,22 @@ def _record_kinds():
     }
 
 
-def group_record(key, value):
-    """(kind, key fields, value version, value fields) of a record; None fields for a tombstone.
-
-    A record whose bytes are not those that its fields encode to is an error.
-    """
+def group_key(key):
+    """(kind, fields) of a record's key."""
     (number,) = struct.unpack_from(">h", key)
     kind = _record_kinds()[number]
-    fields = decode(kind + "Key", 0, key[2:])
+    return kind, decode(kind + "Key", 0, key[2:])
+
+
+def group_value(kind, value):
+    """(version, fields) of a record's value; Nones for a tombstone.
+
+    A value whose bytes are not those that its fields encode to is an error.
+    """
     if value is None:
-        return kind, fields, None, None
+        return None, None
     (version,) = struct.unpack_from(">h", value)
     values = decode(kind + "Value", version, value[2:])
     if encode(kind + "Value", version, values) != value[2:]:
-        raise ValueError(f"{kind} v{version}: bytes differ from what their fields encode to")
-    return kind, fields, version, values
-
-
-def new_id():
-    """A random id as Kafka's clients print theirs: 16 bytes in URL-safe base64."""
-    import base64
-
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        raise ValueError(f"{kind} v{version}: {value!r} is not what its fields encode to")
+    return version, values

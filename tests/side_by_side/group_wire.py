@@ -34,6 +34,7 @@ GROUP_SETTINGS = {
 TOPICS = {"t1": 3, "t2": 2, "regex-a": 1, "regex-b": 2}
 MODULES = (classic, offsets, consumer, admin)
 ROW_WIDTH_MAX = 1500
+BROKEN = ("the script ends", "the history cannot be read")
 
 
 class Side:
@@ -128,11 +129,11 @@ def run_case(side, words, function, with_records):
     try:
         function(session)
     except Exception as error:
-        session.note("the script ends", {}, f"{type(error).__name__}: {error}")
+        session.note(BROKEN[0], {}, f"{type(error).__name__}: {error}")
     try:
         return session.history(with_records)
     except Exception as error:
-        return [("the history cannot be read", {}, f"{type(error).__name__}: {error}")]
+        return [(BROKEN[1], {}, f"{type(error).__name__}: {error}")]
     finally:
         session.close()
 
@@ -213,6 +214,11 @@ def main():
     for words, _ in cases:
         left, right = (found[words] for found in results)
         lines = differences(left, right)
+        # What Kafka leaves without an answer forever says nothing; all others must be sound.
+        if words.startswith("never answered"):
+            lines = []
+        elif broken := [row for row in left if row[2] == "silent" or row[0] in BROKEN]:
+            lines.append(f"  the case is not sound: {broken[0][0]}: {broken[0][2]}")
         equal += not lines
         if args.show:
             print(f"---- {words}")

@@ -2,7 +2,7 @@
 
 from harness import schema
 
-from .session import assignment, case, protocols
+from .session import NOW, assignment, case, protocols
 
 GROUP = 32
 
@@ -229,7 +229,7 @@ def followed(s):
     s.heartbeat(0, MemberId="b" * 22)
     alter(s, s.group, [("consumer.heartbeat.interval.ms", DELETE, None)])
     visible(s, s.group, "consumer.heartbeat.interval.ms", "5000")
-    s.heartbeat(1, MemberId="b" * 22)
+    s.heartbeat(NOW, MemberId="b" * 22)
 
 
 @case("AlterConfigs of a group")

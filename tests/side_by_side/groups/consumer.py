@@ -6,7 +6,7 @@ from harness import schema
 from harness.schema import Raw
 
 from .classic import leave
-from .session import assignment, case, protocols, subscription
+from .session import NOW, assignment, case, protocols, subscription
 
 ALICE, BOB, CAROL, DAVE = ("a" * 22, "b" * 22, "c" * 22, "d" * 22)
 
@@ -25,14 +25,17 @@ def owned(found):
     return (found.get("Assignment") or {}).get("TopicPartitions", [])
 
 
-def until_assigned(s, member, epoch, on="main", **fields):
+def until_assigned(s, member, done=owned, **fields):
     """Heartbeats until an answer carries an assignment of at least one partition."""
 
     def ask():
+        epoch = s.epoch(member, NOW)
         values = {"GroupId": s.group, "MemberId": member, "MemberEpoch": epoch, **fields}
-        return s.raw_call("ConsumerGroupHeartbeat", 1, on, **values)
+        found = s.raw_call("ConsumerGroupHeartbeat", 1, **values)
+        s.told(found)
+        return found
 
-    return s.until(f"heartbeat of {member[:1]}", ask, lambda f: isinstance(f, dict) and owned(f))
+    return s.until(f"heartbeat of {member[:1]}", ask, lambda f: isinstance(f, dict) and done(f))
 
 
 # ---- good sequences -----------------------------------------------------------------------------
@@ -46,26 +49,26 @@ def life(s, version):
     else:
         s.heartbeat(0, version, MemberId=member)
     describe(s, version)
-    s.heartbeat(1, version, MemberId=member, TopicPartitions=held(s, ("t1", [0, 1, 2])))
-    s.heartbeat(1, version, MemberId=member)
-    s.commit(9, member, 1)
-    s.commit(10, member, 1)
-    s.fetch(9, member=member, epoch=1)
-    s.fetch(10, member=member, epoch=1)
+    s.heartbeat(NOW, version, MemberId=member, TopicPartitions=held(s, ("t1", [0, 1, 2])))
+    s.heartbeat(NOW, version, MemberId=member)
+    s.commit(9, member, NOW)
+    s.commit(10, member, NOW)
+    s.fetch(9, member=member, epoch=NOW)
+    s.fetch(10, member=member, epoch=NOW)
     s.call("DescribeGroups", 5, Groups=[s.group])
     describe(s, version)
-    s.heartbeat(1, version, MemberId=member, SubscribedTopicNames=["t1", "t2"])
+    s.heartbeat(NOW, version, MemberId=member, SubscribedTopicNames=["t1", "t2"])
     rows = held(s, ("t1", [0, 1, 2]), ("t2", [0, 1]))
-    s.heartbeat(2, version, MemberId=member, TopicPartitions=rows)
-    s.heartbeat(2, version, MemberId=member, SubscribedTopicNames=["t2"])
-    s.heartbeat(2, version, MemberId=member, TopicPartitions=held(s, ("t2", [0, 1])))
-    s.heartbeat(3, version, MemberId=member, SubscribedTopicNames=[])
-    s.heartbeat(3, version, MemberId=member, TopicPartitions=[])
+    s.heartbeat(NOW, version, MemberId=member, TopicPartitions=rows)
+    s.heartbeat(NOW, version, MemberId=member, SubscribedTopicNames=["t2"])
+    s.heartbeat(NOW, version, MemberId=member, TopicPartitions=held(s, ("t2", [0, 1])))
+    s.heartbeat(NOW, version, MemberId=member, SubscribedTopicNames=[])
+    s.heartbeat(NOW, version, MemberId=member, TopicPartitions=[])
     describe(s, version)
     s.heartbeat(-1, version, MemberId=member)
     describe(s, version)
-    s.heartbeat(4, version, MemberId=member)
-    s.commit(9, member, 4)
+    s.heartbeat(NOW, version, MemberId=member)
+    s.commit(9, member, NOW)
     s.call("DeleteGroups", 2, GroupsNames=[s.group])
 
 
@@ -77,21 +80,21 @@ def two(s, assignor):
     """A second member joins and gets what the first gives up; then the first leaves."""
     fields = {} if assignor is None else {"ServerAssignor": assignor}
     first = s.heartbeat(0, MemberId=ALICE, **fields)
-    s.heartbeat(1, MemberId=ALICE, TopicPartitions=owned(first))
+    s.heartbeat(NOW, MemberId=ALICE, TopicPartitions=owned(first))
     s.heartbeat(0, on="two", MemberId=BOB, **fields)
     describe(s)
-    revoke = s.heartbeat(1, MemberId=ALICE)
-    s.heartbeat(2, on="two", MemberId=BOB, TopicPartitions=[])
+    revoke = s.heartbeat(NOW, MemberId=ALICE)
+    s.heartbeat(NOW, on="two", MemberId=BOB, TopicPartitions=[])
     describe(s)
-    kept = s.heartbeat(1, MemberId=ALICE, TopicPartitions=owned(revoke))
+    kept = s.heartbeat(NOW, MemberId=ALICE, TopicPartitions=owned(revoke))
     describe(s)
-    other = s.heartbeat(2, on="two", MemberId=BOB, TopicPartitions=[])
-    s.heartbeat(2, on="two", MemberId=BOB, TopicPartitions=owned(other))
+    other = s.heartbeat(NOW, on="two", MemberId=BOB, TopicPartitions=[])
+    s.heartbeat(NOW, on="two", MemberId=BOB, TopicPartitions=owned(other))
     assert kept is not None
     describe(s)
     s.heartbeat(-1, MemberId=ALICE)
-    more = s.heartbeat(2, on="two", MemberId=BOB)
-    s.heartbeat(3, on="two", MemberId=BOB, TopicPartitions=owned(more))
+    more = s.heartbeat(NOW, on="two", MemberId=BOB)
+    s.heartbeat(NOW, on="two", MemberId=BOB, TopicPartitions=owned(more))
     describe(s)
 
 
@@ -122,7 +125,7 @@ def vote(s):
     s.heartbeat(0, MemberId=CAROL, ServerAssignor="uniform")
     describe(s)
     s.heartbeat(-1, MemberId=BOB)
-    s.heartbeat(1, MemberId=CAROL, ServerAssignor="range")
+    s.heartbeat(NOW, MemberId=CAROL, ServerAssignor="range")
     describe(s)
 
 
@@ -138,9 +141,9 @@ def too_many(s):
 @case("consumer protocol: subscriptions to what is not there")
 def absent(s):
     s.heartbeat(0, MemberId=ALICE, SubscribedTopicNames=["absent"])
-    s.heartbeat(1, MemberId=ALICE, SubscribedTopicNames=["absent", "t1", "t1"])
-    s.heartbeat(2, MemberId=ALICE, SubscribedTopicNames=["", "bad name", "t2"])
-    s.heartbeat(3, MemberId=ALICE, SubscribedTopicNames=["__consumer_offsets"])
+    s.heartbeat(NOW, MemberId=ALICE, SubscribedTopicNames=["absent", "t1", "t1"])
+    s.heartbeat(NOW, MemberId=ALICE, SubscribedTopicNames=["", "bad name", "t2"])
+    s.heartbeat(NOW, MemberId=ALICE, SubscribedTopicNames=["__consumer_offsets"])
     describe(s)
 
 
@@ -152,20 +155,14 @@ def topic_changes(s):
     found = s.raw_call("CreateTopics", 7, Topics=[topic], timeoutMs=10000)
     if isinstance(found, dict):
         s.names[found["Topics"][0]["TopicId"]] = "the new topic"
-    one = until_assigned(s, ALICE, 1)
-    s.heartbeat(one["MemberEpoch"], MemberId=ALICE, TopicPartitions=owned(one))
-    rows = [{"Name": name, "Count": 3}]
+    one = until_assigned(s, ALICE)
+    s.heartbeat(NOW, MemberId=ALICE, TopicPartitions=owned(one))
+    rows = [{"Name": name, "Count": 3, "Assignments": None}]
     s.call("CreatePartitions", 3, Topics=rows, TimeoutMs=10000)
-    two_more = until_assigned(s, ALICE, one["MemberEpoch"])
-    s.heartbeat(two_more["MemberEpoch"], MemberId=ALICE, TopicPartitions=owned(two_more))
+    two_more = until_assigned(s, ALICE)
+    s.heartbeat(NOW, MemberId=ALICE, TopicPartitions=owned(two_more))
     s.raw_call("DeleteTopics", 6, Topics=[{"Name": name}], TimeoutMs=10000)
-    epoch = two_more["MemberEpoch"]
-
-    def ask():
-        fields = {"GroupId": s.group, "MemberId": ALICE, "MemberEpoch": epoch}
-        return s.raw_call("ConsumerGroupHeartbeat", 1, **fields)
-
-    s.until("after deletion", ask, lambda f: isinstance(f, dict) and f["Assignment"] is not None)
+    until_assigned(s, ALICE, lambda found: found["Assignment"] is not None)
     describe(s)
 
 
@@ -173,11 +170,10 @@ def topic_changes(s):
 def regex(s):
     fields = {"SubscribedTopicNames": None}
     s.heartbeat(0, MemberId=ALICE, SubscribedTopicRegex="regex-.*", **fields)
-    found = until_assigned(s, ALICE, 1)
-    epoch = found.get("MemberEpoch", 1)
-    s.heartbeat(epoch, MemberId=ALICE, TopicPartitions=owned(found))
+    found = until_assigned(s, ALICE)
+    s.heartbeat(NOW, MemberId=ALICE, TopicPartitions=owned(found))
     describe(s)
-    s.heartbeat(epoch, MemberId=ALICE, SubscribedTopicRegex="")
+    s.heartbeat(NOW, MemberId=ALICE, SubscribedTopicRegex="")
     time.sleep(0.3)
     describe(s)
 
@@ -195,7 +191,7 @@ def bad_regex(s):
 @case("consumer protocol: names and a regular expression")
 def both(s):
     s.heartbeat(0, MemberId=ALICE, SubscribedTopicRegex="regex-b")
-    found = until_assigned(s, ALICE, 1, TopicPartitions=held(s, ("t1", [0, 1, 2])))
+    found = until_assigned(s, ALICE, TopicPartitions=held(s, ("t1", [0, 1, 2])))
     s.note("topics", {}, sorted(len(row["Partitions"]) for row in owned(found)))
 
 
@@ -261,15 +257,15 @@ for number in (0, 1):
 @case("consumer protocol: epochs old and new")
 def epochs(s):
     first = s.heartbeat(0, MemberId=ALICE)
-    s.heartbeat(1, MemberId=ALICE, TopicPartitions=owned(first))
-    for epoch in (0, 2, 99, 2**31 - 1):
+    s.heartbeat(NOW, MemberId=ALICE, TopicPartitions=owned(first))
+    for epoch in (NOW - 1, NOW + 1, NOW + 90, 2**31 - 1):
         s.heartbeat(epoch, MemberId=ALICE)
-    s.heartbeat(1, MemberId=BOB)
-    s.heartbeat(1, MemberId=ALICE, SubscribedTopicNames=["t1", "t2"])
+    s.heartbeat(NOW, MemberId=BOB)
+    s.heartbeat(NOW, MemberId=ALICE, SubscribedTopicNames=["t1", "t2"])
     # One epoch back is forgiven when what is owned is a part of what was assigned.
-    s.heartbeat(1, MemberId=ALICE, TopicPartitions=held(s, ("t1", [0, 1, 2])))
-    s.heartbeat(1, MemberId=ALICE, TopicPartitions=held(s, ("t2", [7])))
-    s.heartbeat(1, MemberId=ALICE)
+    s.heartbeat(NOW - 1, MemberId=ALICE, TopicPartitions=held(s, ("t1", [0, 1, 2])))
+    s.heartbeat(NOW - 1, MemberId=ALICE, TopicPartitions=held(s, ("t2", [7])))
+    s.heartbeat(NOW - 1, MemberId=ALICE)
     s.heartbeat(0, MemberId=ALICE)
     describe(s)
 
@@ -277,11 +273,11 @@ def epochs(s):
 @case("consumer protocol: owning what was not assigned")
 def wrong_owned(s):
     s.heartbeat(0, MemberId=ALICE, SubscribedTopicNames=["t1"])
-    s.heartbeat(1, MemberId=ALICE, TopicPartitions=held(s, ("t2", [0])))
-    s.heartbeat(1, MemberId=ALICE, TopicPartitions=held(s, ("t1", [0, 99, -1])))
-    s.heartbeat(1, MemberId=ALICE, TopicPartitions=held(s, ("absent", [0])))
-    s.heartbeat(1, MemberId=ALICE, TopicPartitions=held(s, ("t1", [0]), ("t1", [0])))
-    s.heartbeat(1, MemberId=ALICE, TopicPartitions=[])
+    s.heartbeat(NOW, MemberId=ALICE, TopicPartitions=held(s, ("t2", [0])))
+    s.heartbeat(NOW, MemberId=ALICE, TopicPartitions=held(s, ("t1", [0, 99, -1])))
+    s.heartbeat(NOW, MemberId=ALICE, TopicPartitions=held(s, ("absent", [0])))
+    s.heartbeat(NOW, MemberId=ALICE, TopicPartitions=held(s, ("t1", [0]), ("t1", [0])))
+    s.heartbeat(NOW, MemberId=ALICE, TopicPartitions=[])
     describe(s)
 
 
@@ -289,7 +285,7 @@ def wrong_owned(s):
 def huge(s):
     names = [f"topic-{number}-" + "x" * 200 for number in range(4000)]
     s.heartbeat(0, MemberId=ALICE, SubscribedTopicNames=names)
-    s.heartbeat(1, MemberId=ALICE, SubscribedTopicNames=names + names)
+    s.heartbeat(NOW, MemberId=ALICE, SubscribedTopicNames=names + names)
     s.heartbeat(-1, MemberId=ALICE)
 
 
@@ -299,19 +295,19 @@ def huge(s):
 @case("consumer protocol: a static member")
 def static(s):
     first = s.heartbeat(0, MemberId=ALICE, InstanceId="i1")
-    s.heartbeat(1, MemberId=ALICE, InstanceId="i1", TopicPartitions=owned(first))
+    s.heartbeat(NOW, MemberId=ALICE, InstanceId="i1", TopicPartitions=owned(first))
     s.heartbeat(0, MemberId=BOB, InstanceId="i1")
-    s.heartbeat(1, MemberId=BOB, InstanceId="i1")
-    s.heartbeat(1, MemberId=ALICE, InstanceId="i2")
+    s.heartbeat(NOW, MemberId=BOB, InstanceId="i1")
+    s.heartbeat(NOW, MemberId=ALICE, InstanceId="i2")
     s.heartbeat(-2, MemberId=BOB, InstanceId="i1")
     s.heartbeat(-2, MemberId=ALICE, InstanceId="i1")
     describe(s)
-    s.heartbeat(1, MemberId=ALICE, InstanceId="i1")
-    s.commit(9, ALICE, 1)
+    s.heartbeat(NOW, MemberId=ALICE, InstanceId="i1")
+    s.commit(9, ALICE, NOW)
     s.commit(9, ALICE, -2)
     s.heartbeat(0, MemberId=BOB, InstanceId="i1")
     describe(s)
-    s.heartbeat(1, MemberId=ALICE, InstanceId="i1")
+    s.heartbeat(NOW, MemberId=ALICE, InstanceId="i1")
     s.heartbeat(-1, MemberId=ALICE, InstanceId="i1")
     s.heartbeat(-1, MemberId=BOB, InstanceId="i1")
     describe(s)
@@ -321,7 +317,7 @@ def static(s):
 @case("consumer protocol: a static member comes back with other topics")
 def static_changes(s):
     first = s.heartbeat(0, MemberId=ALICE, InstanceId="i1")
-    s.heartbeat(1, MemberId=ALICE, InstanceId="i1", TopicPartitions=owned(first))
+    s.heartbeat(NOW, MemberId=ALICE, InstanceId="i1", TopicPartitions=owned(first))
     s.heartbeat(-2, MemberId=ALICE, InstanceId="i1")
     s.heartbeat(0, MemberId=BOB, InstanceId="i1", SubscribedTopicNames=["t1", "t2"])
     describe(s)
@@ -336,13 +332,13 @@ def static_changes(s):
 @case("consumer protocol: commits with epochs")
 def commits(s):
     first = s.heartbeat(0, MemberId=ALICE)
-    s.heartbeat(1, MemberId=ALICE, TopicPartitions=owned(first))
+    s.heartbeat(NOW, MemberId=ALICE, TopicPartitions=owned(first))
     for version in schema.versions("OffsetCommit"):
-        s.commit(version, ALICE, 1)
+        s.commit(version, ALICE, NOW)
     for version in (8, 9, 10):
-        for who, epoch in [(ALICE, 0), (ALICE, 2), (ALICE, -1), (BOB, 1), ("", -1), ("", 1)]:
+        for who, epoch in [(ALICE, NOW - 1), (ALICE, NOW + 1), (ALICE, 0), (ALICE, -1), (BOB, 1), ("", -1), ("", 1)]:
             s.commit(version, who, epoch)
-    for who, epoch in [(ALICE, 1), (ALICE, 0), (ALICE, 9), (BOB, 1), (None, -1), ("", -1), (None, 1)]:
+    for who, epoch in [(ALICE, NOW), (ALICE, NOW - 1), (ALICE, 9), (BOB, 1), (None, -1), ("", -1), (None, 1)]:
         for version in (9, 10):
             s.fetch(version, member=who, epoch=epoch)
             s.fetch(version, member=who, epoch=epoch, rows=None)
@@ -362,8 +358,8 @@ def commits(s):
 @case("migration: classic requests to a consumer group by its members")
 def classic_calls(s):
     s.heartbeat(0, MemberId=ALICE)
-    s.sync(5, ALICE, 1)
-    s.call("Heartbeat", 4, GroupId=s.group, GenerationId=1, MemberId=ALICE)
+    s.sync(5, ALICE, s.epoch(ALICE, NOW))
+    s.call("Heartbeat", 4, GroupId=s.group, GenerationId=s.epoch(ALICE, NOW), MemberId=ALICE)
     s.call("JoinGroup", 9, **s.join_fields(MemberId=ALICE))
     s.call("JoinGroup", 9, **s.join_fields(MemberId="nobody"))
     leave(s, 5, "nobody")
@@ -396,12 +392,12 @@ def upgrade(s):
     again = s.join(9, MemberId=member, **fields)
     s.sync(5, member, again.get("GenerationId", -1))
     s.call("Heartbeat", 4, GenerationId=again.get("GenerationId", -1), **beat)
-    second = s.heartbeat(first.get("MemberEpoch", 1), on="two", MemberId=ALICE, TopicPartitions=[])
+    second = s.heartbeat(NOW, on="two", MemberId=ALICE, TopicPartitions=[])
     fields = {"Protocols": protocols(("range", subscription(["t1"], 1, None, [("t1", [0])], 2)))}
     again = s.join(9, MemberId=member, **fields)
     s.sync(5, member, again.get("GenerationId", -1))
     s.call("Heartbeat", 4, GenerationId=again.get("GenerationId", -1), **beat)
-    s.heartbeat(second.get("MemberEpoch", 1), on="two", MemberId=ALICE, TopicPartitions=[])
+    s.heartbeat(NOW, on="two", MemberId=ALICE, TopicPartitions=[])
     describe(s)
     s.commit(8, member, again.get("GenerationId", -1), [("t1", 0, 9)])
     s.commit(8, member, 77, [("t1", 0, 9)])
@@ -448,7 +444,7 @@ for words, metadata, share in [
 @case("migration: classic members come to a consumer group")
 def classic_into_consumer(s):
     first = s.heartbeat(0, MemberId=ALICE)
-    s.heartbeat(1, MemberId=ALICE, TopicPartitions=owned(first))
+    s.heartbeat(NOW, MemberId=ALICE, TopicPartitions=owned(first))
     s.join(9, "two", ProtocolType="elect", Protocols=protocols(("x", b"")))
     s.join(9, "two", Protocols=[])
     s.join(9, "two", Protocols=protocols(("range", b"\0")))

@@ -13,16 +13,20 @@ import time
 from harness import protocol, schema
 from harness.protocol import Closed
 
-ANSWER_SECONDS_MAX = 8
+ANSWER_SECONDS_MAX = 4
 POLL_SECONDS_MAX = 6
 OFFSETS_TOPIC = "__consumer_offsets"
 CASES = []
+# Stands for a member's epoch as it was last told; NOW - 1 is the one before.
+NOW = 1000
 LAST = {name: schema.versions(name)[-1] for name in schema.apis().values() if schema.versions(name)}
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # A member id that a server makes for KIP-848 members, a topic id as it is printed.
 SHORT_UUID = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])")
 CLOCK_FIELDS = {"CommitTimestamp", "ExpireTimestamp", "CurrentStateTimestamp", "AssignmentTimestamp"}
 CLOCK_FIELDS |= {"Timestamp"}
+# A hash over topic ids, and the offset of the metadata log that a regular expression was seen at.
+OWN_NUMBERS = {"MetadataHash", "Version"}
 # Lists that come in the order of somebody's hash map.
 UNORDERED = {"Members", "members", "Topics", "TopicPartitions", "AssignedPartitions", "ApiKeys"}
 UNORDERED |= {"PartitionsPendingRevocation", "Configs"}
@@ -75,6 +79,7 @@ class Session:
         self.rows = []
         self.names = dict(side.topic_names)
         self.connections = {}
+        self.epochs = {}
 
     # ---- asking
 
@@ -227,7 +232,21 @@ class Session:
         if epoch == 0:
             values |= {"RebalanceTimeoutMs": 60000, "SubscribedTopicNames": ["t1"]}
             values |= {"TopicPartitions": []}
-        return self.call("ConsumerGroupHeartbeat", version, on, **{**values, **fields})
+        values |= fields
+        member = values.get("MemberId")
+        values["MemberEpoch"] = self.epoch(member, epoch)
+        found = self.call("ConsumerGroupHeartbeat", version, on, **values)
+        self.told(found)
+        return found
+
+    def epoch(self, member, number):
+        """The number, or what it stands for when it is near `NOW`."""
+        return number + self.epochs.get(member, 0) - NOW if abs(number - NOW) < 100 else number
+
+    def told(self, found):
+        """Remembers the epoch that an answer told a member."""
+        if isinstance(found, dict) and found.get("ErrorCode") == 0:
+            self.epochs[found["MemberId"]] = found["MemberEpoch"]
 
     def commit(self, version=9, member="", generation=-1, rows=(("t1", 0, 5),), **fields):
         """OffsetCommit; rows are (topic, partition, offset), and maybe metadata and epoch."""
@@ -237,6 +256,7 @@ class Session:
             part["CommittedMetadata"] = rest[0] if rest else ""
             part["CommittedLeaderEpoch"] = rest[1] if rest[1:] else -1
             topics.append({**self.topic(topic), "Partitions": [part]})
+        generation = self.epoch(member, generation)
         values = {"GroupId": self.group, "GenerationIdOrMemberEpoch": generation}
         values |= {"MemberId": member, "Topics": topics}
         return self.call("OffsetCommit", version, **{**values, **fields})
@@ -249,7 +269,7 @@ class Session:
     def fetch(self, version=9, rows=(("t1", [0, 1]),), group=None, member=None, epoch=-1, **fields):
         """OffsetFetch of one group, in the shape that the version has."""
         group = self.group if group is None else group
-        topics = None
+        epoch, topics = self.epoch(member, epoch), None
         if rows is not None:
             topics = [{**self.topic(name), "PartitionIndexes": list(found)} for name, found in rows]
         if version < 8:
@@ -268,9 +288,10 @@ class Session:
         for group in sorted(self.groups, key=lambda name: name.encode()):
             part = partition_of(group, self.side.offsets_partitions)
             for key, value in self.side.log(part):
-                kind, fields, version, values = schema.group_record(key, value)
+                kind, fields = schema.group_key(key)
                 if fields.get("Group", fields.get("GroupId")) == group:
-                    rows.append((f"record {kind} of {group}", fields, (version, opened(values))))
+                    found = schema.group_value(kind, value)
+                    rows.append((f"record {kind} of {group}", fields, found))
         return rows
 
     def history(self, with_records):
@@ -280,21 +301,21 @@ class Session:
 
     def named(self, rows):
         """Gives numbers to generated ids, in the order of their appearance."""
-        for row in rows:
-            self.learn(row)
+        # What stands in lists without an order comes last.
+        for unordered in (set(), UNORDERED):
+            for row in rows:
+                self.learn(row, UNORDERED - unordered)
         return rows
 
-    def learn(self, value):
-        """Numbers the generated ids inside `value`."""
+    def learn(self, value, skipped):
+        """Numbers the generated ids inside `value`, but for fields to be skipped."""
         if isinstance(value, dict):
             for key, found in value.items():
-                if key not in UNORDERED:
-                    self.learn(found)
-            for key in value.keys() & UNORDERED:
-                self.learn(value[key])
+                if key not in skipped:
+                    self.learn(found, skipped)
         elif isinstance(value, (list, tuple)):
             for found in value:
-                self.learn(found)
+                self.learn(found, skipped)
         elif isinstance(value, str):
             for found in UUID.findall(value) + SHORT_UUID.findall(value):
                 self.names.setdefault(found, f"<id {len(self.names) - len(self.side.topic_names)}>")
@@ -303,11 +324,6 @@ class Session:
         """Closes all connections."""
         for name in list(self.connections):
             self.drop(name)
-
-
-def opened(values):
-    """A record's fields, with a consumer's metadata and assignment readable."""
-    return values
 
 
 class Normal:
@@ -327,6 +343,8 @@ class Normal:
             return sorted(rows, key=repr) if key in UNORDERED else rows
         if key in CLOCK_FIELDS and isinstance(value, int):
             return "never" if value < 0 else "a time"
+        if key in OWN_NUMBERS and value:
+            return "a number of its own"
         if key == "Port" and value == self.side.port:
             return "PORT"
         if isinstance(value, bytes):
