@@ -1,6 +1,7 @@
 //! Coordinators from outside: requests in, answers and records out.
 
 mod consumer_errors;
+mod consumer_history;
 mod consumers;
 mod history;
 mod keeping;
