@@ -133,8 +133,7 @@ impl Watch {
 /// What clients believe they have: what they were told, and what they have not given back.
 fn check_clients(clients: &[Client], bench: &Bench, seed: u64) {
     let Some((_, group)) = bench.coordinator.consumers().next() else { return };
-    let known: BTreeMap<Str, i32> =
-        group.owned().into_iter().map(|(id, epoch, _)| (id, epoch)).collect();
+    let known: BTreeMap<Str, i32> = group.owned().map(|(id, epoch, _)| (id, epoch)).collect();
     let mut owners: BTreeMap<_, &Str> = BTreeMap::new();
     for client in clients {
         // One that was fenced does not know it yet.

@@ -380,7 +380,8 @@ fn topics_that_grow_come_or_go_are_assigned_anew() {
     let mut members = [Member::new("a", &["t", "later"]), Member::new("b", &["t"])];
     settle(&mut bench, &mut members);
     let epoch = bench.described().epoch;
-    let cases: [(&str, &[(u64, &str, i32)], i32, usize); 5] = [
+    type Case<'a> = (&'a str, &'a [(u64, &'a str, i32)], i32, usize);
+    let cases: [Case<'_>; 5] = [
         ("another topic", &[(1, "t", 1), (5, "other", 1)], 0, 1),
         ("partitions", &[(1, "t", 3), (5, "other", 1)], 1, 3),
         ("a topic that was waited for", &[(1, "t", 3), (6, "later", 2)], 2, 5),
