@@ -28,6 +28,7 @@ pub(super) mod convert;
 pub mod hash;
 mod heartbeat;
 mod member;
+mod re2;
 mod reconcile;
 pub mod regex;
 mod target;
