@@ -17,6 +17,8 @@
 pub mod alter;
 pub mod broker;
 pub mod describe;
+pub mod group_settings;
+pub mod groups;
 pub mod layers;
 pub mod listener;
 pub mod load;
@@ -28,6 +30,7 @@ pub mod topic;
 pub mod value;
 
 pub use broker::{BrokerConfig, Durability, Problem};
+pub use groups::CoordinatorConfig;
 pub use layers::{Overrides, Source};
 pub use listener::Endpoint;
 pub use topic::{Compression, TimestampKind, TopicConfig};

@@ -7,45 +7,45 @@ pub const ROWS: &[Setting] = &[
     int("group.consumer.assignment.interval.ms", number(1000))
         .at_least(0)
         .cluster_wide()
-        .no_effect("Least time between two assignments of a consumer group, in milliseconds."),
+        .works("Least time between two assignments of a consumer group, in milliseconds."),
     list("group.consumer.assignors", text("uniform,range"))
         .items(Items::FILLED, &[])
-        .no_effect("Assignors of the consumer group protocol, the default first."),
+        .works("Assignors of the consumer group protocol, the default first."),
     int("group.consumer.heartbeat.interval.ms", number(5000))
         .at_least(1)
-        .no_effect("Time between two heartbeats of a member of a consumer group, in milliseconds."),
+        .works("Time between two heartbeats of a member of a consumer group, in milliseconds."),
     int("group.consumer.max.assignment.interval.ms", number(15_000))
         .at_least(0)
-        .no_effect("Longest assignment interval a consumer group may set, in milliseconds."),
+        .works("Longest assignment interval a consumer group may set, in milliseconds."),
     int("group.consumer.max.heartbeat.interval.ms", number(15_000))
         .at_least(1)
-        .no_effect("Longest heartbeat interval a consumer group may set, in milliseconds."),
+        .works("Longest heartbeat interval a consumer group may set, in milliseconds."),
     int("group.consumer.max.session.timeout.ms", number(60_000))
         .at_least(1)
-        .no_effect("Longest session timeout a consumer group may set, in milliseconds."),
+        .works("Longest session timeout a consumer group may set, in milliseconds."),
     int("group.consumer.max.size", number(i32::MAX as i64))
         .at_least(1)
-        .no_effect("Most members of a consumer group."),
+        .works("Most members of a consumer group."),
     string("group.consumer.migration.policy", text("bidirectional"))
         .rule(Rule::OneOfAnyCase(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]))
-        .no_effect("Which moves between classic and consumer protocol a group may make."),
+        .works("Which moves between classic and consumer protocol a group may make."),
     int("group.consumer.min.assignment.interval.ms", number(0))
         .at_least(0)
-        .no_effect("Shortest assignment interval a consumer group may set, in milliseconds."),
+        .works("Shortest assignment interval a consumer group may set, in milliseconds."),
     int("group.consumer.min.heartbeat.interval.ms", number(5000))
         .at_least(1)
-        .no_effect("Shortest heartbeat interval a consumer group may set, in milliseconds."),
+        .works("Shortest heartbeat interval a consumer group may set, in milliseconds."),
     int("group.consumer.min.session.timeout.ms", number(45_000))
         .at_least(1)
-        .no_effect("Shortest session timeout a consumer group may set, in milliseconds."),
+        .works("Shortest session timeout a consumer group may set, in milliseconds."),
     int("group.consumer.regex.refresh.interval.ms", number(600_000))
         .at_least(10_000)
         .internal()
-        .no_effect(
+        .works(
             "Time after which topic patterns of consumer groups are matched again, in \
              milliseconds.",
         ),
-    int("group.consumer.session.timeout.ms", number(45_000)).at_least(1).no_effect(
+    int("group.consumer.session.timeout.ms", number(45_000)).at_least(1).works(
         "Time without a heartbeat after which a member of a consumer group is removed, in \
              milliseconds.",
     ),
@@ -68,17 +68,16 @@ pub const ROWS: &[Setting] = &[
         .at_least(1)
         .high()
         .no_effect("Threads of the group coordinator; Corelog's run on the cores."),
-    int("group.initial.rebalance.delay.ms", number(3000)).no_effect(
+    int("group.initial.rebalance.delay.ms", number(3000)).works(
         "Time a new group waits for more members before its first rebalance, in \
              milliseconds.",
     ),
-    int("group.max.session.timeout.ms", number(1_800_000)).no_effect(
-        "Longest session timeout a member of a classic group may ask for, in milliseconds.",
-    ),
+    int("group.max.session.timeout.ms", number(1_800_000))
+        .works("Longest session timeout a member of a classic group may ask for, in milliseconds."),
     int("group.max.size", number(i32::MAX as i64))
         .at_least(1)
-        .no_effect("Most members of a classic group."),
-    int("group.min.session.timeout.ms", number(6000)).no_effect(
+        .works("Most members of a classic group."),
+    int("group.min.session.timeout.ms", number(6000)).works(
         "Shortest session timeout a member of a classic group may ask for, in milliseconds.",
     ),
     int("group.streams.assignment.interval.ms", number(1000))
@@ -124,7 +123,7 @@ pub const ROWS: &[Setting] = &[
     ),
     int("offset.metadata.max.bytes", number(4096))
         .high()
-        .no_effect("Largest note a consumer may store with a committed offset, in bytes."),
+        .works("Largest note a consumer may store with a committed offset, in bytes."),
     int("offsets.commit.timeout.ms", number(5000))
         .at_least(1)
         .high()
@@ -136,24 +135,23 @@ pub const ROWS: &[Setting] = &[
     long("offsets.retention.check.interval.ms", number(600_000))
         .at_least(1)
         .high()
-        .no_effect("Time between two looks for expired offsets, in milliseconds."),
+        .works("Time between two looks for expired offsets, in milliseconds."),
     int("offsets.retention.minutes", number(10_080))
         .at_least(1)
         .high()
-        .no_effect("Minutes the offsets of an empty group are kept."),
+        .works("Minutes the offsets of an empty group are kept."),
     int("offsets.topic.compression.codec", number(0))
         .high()
-        .no_effect("Compression of the offsets topic, by number."),
+        .works("Compression of the offsets topic, by number."),
     int("offsets.topic.num.partitions", number(50))
         .at_least(1)
         .high()
-        .no_effect("Partitions of `__consumer_offsets`; must not be changed once it exists."),
-    short("offsets.topic.replication.factor", number(3))
-        .at_least(1)
-        .high()
-        .no_effect("Replicas of `__consumer_offsets`."),
+        .works("Partitions of `__consumer_offsets`; must not be changed once it exists."),
+    short("offsets.topic.replication.factor", number(3)).at_least(1).high().works(
+        "Replicas of `__consumer_offsets`, or as many as there are brokers when it is created.",
+    ),
     int("offsets.topic.segment.bytes", number(104_857_600))
         .at_least(1)
         .high()
-        .no_effect("Segment size of `__consumer_offsets`, in bytes."),
+        .works("Segment size of `__consumer_offsets`, in bytes."),
 ];
