@@ -436,6 +436,10 @@ fn assignments_keep_their_distance_in_time() {
     bench.pass(1);
     second.beat(&mut bench);
     assert_eq!((second.epoch, bench.described().assignment_epoch), (3, 3));
+    bench.now.wall = Timestamp::from_millis(5000);
+    let mut third = Member::new("d", &["t"]);
+    third.beat(&mut bench);
+    assert_eq!(third.epoch, 4, "the clock was set back");
     let own = crate::group::GroupConfig {
         assignment_interval_ms: Some(0),
         heartbeat_interval_ms: Some(9000),
@@ -443,7 +447,7 @@ fn assignments_keep_their_distance_in_time() {
     };
     bench.coordinator.set_group_configs(BTreeMap::from([(text("g"), own)]));
     let beat = Member::new("c", &["t"]).beat(&mut bench);
-    assert_eq!((beat.epoch, beat.heartbeat_interval_ms), (4, 9000), "a group's own settings");
+    assert_eq!((beat.epoch, beat.heartbeat_interval_ms), (5, 9000), "a group's own settings");
 }
 
 #[test]
