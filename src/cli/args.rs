@@ -305,6 +305,82 @@ pub enum BenchCommand {
     Produce(BenchProduceArgs),
     /// Read records as fast as possible.
     Consume(BenchConsumeArgs),
+    /// Let members of a group come, go and die, and see how long its partitions are not consumed.
+    Groups(BenchGroupsArgs),
+    /// Commit offsets at a fixed rate.
+    Commits(BenchCommitsArgs),
+}
+
+/// The protocols between the members of a group and its coordinator.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum GroupProtocolArg {
+    /// Members join and synchronize, one of them assigns.
+    #[default]
+    Classic,
+    /// The broker assigns, members reconcile (KIP-848).
+    Consumer,
+}
+
+/// Who comes, goes and dies.
+#[derive(Args, Clone, Debug)]
+pub struct BenchGroupsArgs {
+    /// Where to measure.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// The topic.
+    #[arg(long, short = 't', default_value = "bench-groups")]
+    pub topic: String,
+    /// The group; a new one without it.
+    #[arg(long, short = 'g')]
+    pub group: Option<String>,
+    /// Members at the beginning, each with a connection of its own.
+    #[arg(long, short = 'm', default_value_t = 10)]
+    pub members: usize,
+    /// Partitions of the topic, when it has to be created.
+    #[arg(long, short = 'p', default_value_t = 100)]
+    pub partitions: i32,
+    /// What members and broker speak.
+    #[arg(long, value_enum, default_value_t)]
+    pub protocol: GroupProtocolArg,
+    /// Session timeout. Members of the consumer protocol do not tell it: it has to be the broker's.
+    #[arg(long, default_value_t = 45_000, value_name = "MILLISECONDS")]
+    pub session_ms: u32,
+    /// Interval of heartbeats, classic protocol; the broker tells that of the consumer protocol.
+    #[arg(long, default_value_t = 3_000, value_name = "MILLISECONDS")]
+    pub heartbeat_ms: u32,
+    /// How often members come, leave, come and die after the group has formed.
+    #[arg(long, short = 'r', default_value_t = 1)]
+    pub rounds: u32,
+    /// Seconds in which nothing but heartbeats happens, once the group has formed.
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+    pub steady: f64,
+    /// Seconds between two phases.
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    pub quiet: f64,
+    /// Seconds after which a phase has failed.
+    #[arg(long, default_value_t = 120.0, value_name = "SECONDS")]
+    pub limit: f64,
+    /// Print each phase as a line of JSON when it begins and ends, and nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to commit.
+#[derive(Args, Clone, Debug)]
+pub struct BenchCommitsArgs {
+    /// What the measurements need; every connection is the one member of a group of its own.
+    #[command(flatten)]
+    pub common: BenchArgs,
+    /// Partitions of the topic, when it has to be created.
+    #[arg(long, short = 'p', default_value_t = 100)]
+    pub partitions: i32,
+    /// Partitions in each commit.
+    #[arg(long, short = 'k', default_value_t = 10, value_name = "PARTITIONS")]
+    pub partitions_per_commit: usize,
+    /// Commits a second over all groups, sent at their time whether or not earlier ones are
+    /// answered; latency counts from that time.
+    #[arg(long, short = 'r', default_value_t = 10_000.0, value_name = "PER-SECOND")]
+    pub rate: f64,
 }
 
 /// What both measurements need.
@@ -416,6 +492,8 @@ mod tests {
             "corelog doctor",
             "corelog bench produce --rate 5000 --duration 5 --json",
             "corelog bench consume -c 4",
+            "corelog bench groups --members 100 --partitions 1000 --protocol consumer --json",
+            "corelog bench commits --rate 10000 -c 10 -k 10 --duration 5 --json",
             "corelog config check --config x",
         ];
         for line in lines {

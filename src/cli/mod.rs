@@ -67,6 +67,12 @@ pub fn main(broker: impl FnOnce(BrokerConfig) -> Result<(), String>) -> ExitCode
         Command::Bench(BenchCommand::Consume(args)) => {
             on_a_core(|runtime| bench::consume::run(runtime, args))
         }
+        Command::Bench(BenchCommand::Groups(args)) => {
+            on_a_core(|runtime| bench::groups::run(runtime, args))
+        }
+        Command::Bench(BenchCommand::Commits(args)) => {
+            on_a_core(|runtime| bench::commits::run(runtime, args))
+        }
         Command::Config(ConfigCommand::Check(args)) => serve::check(&args),
         Command::Config(ConfigCommand::Example) => print(EMBEDDED),
         Command::Config(ConfigCommand::Reference) => print(&reference()),
