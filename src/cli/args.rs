@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use super::group_args::{GroupCommand, GroupResetArgs};
+
 /// A broker for the Apache Kafka protocol, and its tools.
 #[derive(Debug, Parser)]
 #[command(name = "corelog", version, max_term_width = 100)]
@@ -21,6 +23,9 @@ pub enum Command {
     /// List, create, describe, alter and delete topics.
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// List, describe, reset and delete the groups of consumers.
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Write the lines of standard input to a topic, one record each.
     Produce(ProduceArgs),
     /// Print the records of a topic.
@@ -485,6 +490,15 @@ mod tests {
             "corelog topic alter t --set retention.ms=5 --unset segment.ms",
             "corelog topic alter t --append cleanup.policy=compact --partitions 4",
             "corelog topic delete t u",
+            "corelog group list --state stable --type consumer",
+            "corelog group describe",
+            "corelog group describe g --members",
+            "corelog group describe g h --state",
+            "corelog group reset g --to-earliest",
+            "corelog group reset g --topic t --topic u:0,3 --shift-by -5 --execute",
+            "corelog group reset g --to-datetime 2026-11-21T13:00:00 --dry-run",
+            "corelog group reset g --by-duration PT1H",
+            "corelog group delete g h",
             "corelog produce t --key-separator : --header a=b --compression zstd --acks 1",
             "corelog consume t --from-beginning --count 10 --partition 0 --partition 1",
             "corelog log dump data/t-0 --records",
@@ -500,6 +514,15 @@ mod tests {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {:?}", parsed.err().map(|error| error.to_string()));
         }
-        assert!(Cli::try_parse_from(["corelog", "consume", "t", "-f", "-o", "3"]).is_err());
+        let wrong = [
+            "corelog consume t -f -o 3",
+            "corelog group reset g",
+            "corelog group reset g --to-earliest --to-latest",
+            "corelog group reset g --to-earliest --dry-run --execute",
+            "corelog group delete",
+        ];
+        for line in wrong {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
     }
 }

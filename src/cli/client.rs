@@ -490,9 +490,14 @@ impl Cluster {
         }
     }
 
-    /// The addresses of the brokers of the last metadata.
-    pub fn addresses(&self) -> Vec<String> {
-        self.brokers.borrow().values().cloned().collect()
+    /// The brokers of the last metadata.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.brokers.borrow().keys().copied().collect()
+    }
+
+    /// A connection of one's own to this address.
+    pub async fn connection_to(&self, address: &str) -> Outcome<Connection> {
+        Connection::open(&self.runtime, address, self.timeout).await
     }
 
     /// The connection to a broker of the last metadata.
