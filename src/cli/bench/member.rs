@@ -36,6 +36,7 @@ use crate::runtime::local::{Notice, first};
 
 use super::super::args::GroupProtocolArg;
 use super::super::client::{ClientError, Connection, Outcome};
+use super::super::group::is_unready;
 use super::board::{Board, range};
 
 /// The newest versions of the requests that are sent.
@@ -514,16 +515,6 @@ impl Member {
 
 fn code(raw: i16) -> ErrorCode {
     ErrorCode::from_code(raw).unwrap_or(ErrorCode::UnknownServerError)
-}
-
-/// Whether it is only a matter of time.
-fn is_unready(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::CoordinatorLoadInProgress
-            | ErrorCode::CoordinatorNotAvailable
-            | ErrorCode::NotCoordinator
-    )
 }
 
 fn millis(duration: Duration) -> i32 {

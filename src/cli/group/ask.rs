@@ -22,7 +22,7 @@ use crate::protocol::list_offsets::LATEST_TIMESTAMP;
 use super::super::client::{ClientError, Cluster, Connection, Creation, Outcome};
 use super::super::offsets::list_offsets;
 use super::super::target::Target;
-use super::{code, group_id, refusal};
+use super::{PAUSE, TRIES, code, group_id, is_unready, refusal};
 
 /// The newest versions that are asked.
 const DESCRIBE_VERSION_MAX: i16 = 6;
@@ -38,7 +38,7 @@ pub struct Group {
     pub id: String,
     /// Kafka's word for its state: Stable, Empty, Dead, ...
     pub state: String,
-    /// Classic or Consumer.
+    /// Kafka's word for its type, as ListGroups tells it: classic or consumer.
     pub kind: &'static str,
     /// The assignor the members agreed on, or the broker uses.
     pub assignor: String,
@@ -67,7 +67,22 @@ pub struct Member {
 }
 
 /// Describes a group. One that does not exist is `Dead`, as Kafka has it.
-pub async fn group(connection: &Connection, id: &str) -> Outcome<Group> {
+///
+/// A coordinator that is still loading its groups is asked again for a while.
+pub async fn group(cluster: &Cluster, connection: &Connection, id: &str) -> Outcome<Group> {
+    let mut tries = 0;
+    loop {
+        match group_once(connection, id).await {
+            Err(ClientError::Refused { code, .. }) if is_unready(code) && tries < TRIES => {
+                tries += 1;
+                cluster.runtime().sleep(PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn group_once(connection: &Connection, id: &str) -> Outcome<Group> {
     let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(id)]);
     match connection.call_group(&request, CONSUMER_DESCRIBE_VERSION_MAX).await {
         Ok(answer) => {
@@ -113,7 +128,7 @@ fn consumer_group(connection: &Connection, group: ConsumerGroup) -> Group {
     Group {
         id: group.group_id.0.to_string(),
         state: group.group_state.to_string(),
-        kind: "Consumer",
+        kind: "consumer",
         assignor: group.assignor_name.to_string(),
         epoch: Some(group.group_epoch),
         coordinator: connection.address().to_owned(),
@@ -134,7 +149,7 @@ fn classic_group(connection: &Connection, group: ClassicGroup) -> Group {
     Group {
         id: group.group_id.0.to_string(),
         state: group.group_state.to_string(),
-        kind: "Classic",
+        kind: "classic",
         assignor: group.protocol_data.to_string(),
         epoch: None,
         coordinator: connection.address().to_owned(),
@@ -162,12 +177,8 @@ fn assigned(mut bytes: Bytes) -> Vec<Place> {
 /// Every offset the group has committed.
 pub async fn committed(connection: &Connection, id: &str) -> Outcome<BTreeMap<Place, i64>> {
     let group = OffsetFetchRequestGroup::default().with_group_id(group_id(id)).with_topics(None);
-    let request = OffsetFetchRequest::default()
-        .with_group_id(group_id(id))
-        .with_topics(None)
-        .with_groups(vec![group]);
+    let request = OffsetFetchRequest::default().with_groups(vec![group]);
     let answer = connection.call_group(&request, OFFSET_FETCH_VERSION_MAX).await?;
-    refusal(&format!("group {id}"), answer.error_code, None)?;
     let mut found = BTreeMap::new();
     for group in &answer.groups {
         refusal(&format!("group {id}"), group.error_code, None)?;
@@ -178,12 +189,6 @@ pub async fn committed(connection: &Connection, id: &str) -> Outcome<BTreeMap<Pl
                     found.insert(place, row.committed_offset);
                 }
             }
-        }
-    }
-    // Brokers before version 8 answer for one group.
-    for topic in &answer.topics {
-        for row in topic.partitions.iter().filter(|row| row.committed_offset >= 0) {
-            found.insert((topic.name.0.to_string(), row.partition_index), row.committed_offset);
         }
     }
     Ok(found)

@@ -36,7 +36,7 @@ pub async fn run(runtime: &Runtime, args: &ClusterArgs, groups: Vec<String>, sho
     let mut rows = Vec::new();
     for id in ids {
         let connection = coordinator(&cluster, &id).await?;
-        let group = ask::group(&connection, &id).await?;
+        let group = ask::group(&cluster, &connection, &id).await?;
         if named && group.state == "Dead" {
             return Err(Failure::new(format!("group {id} does not exist")));
         }

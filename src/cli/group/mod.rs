@@ -8,6 +8,8 @@ mod describe;
 mod moment;
 mod reset;
 
+use std::time::Duration;
+
 use kafka_protocol::messages::{DeleteGroupsRequest, GroupId, ListGroupsRequest};
 
 use crate::protocol::{ErrorCode, Str};
@@ -23,6 +25,12 @@ const LIST_VERSION_MAX: i16 = 5;
 
 /// The newest version of DeleteGroups that is asked.
 const DELETE_VERSION_MAX: i16 = 2;
+
+/// How often a coordinator that is still loading is asked.
+const TRIES: u32 = 100;
+
+/// The wait between two of these.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs the command.
 pub async fn run(runtime: Runtime, command: GroupCommand) -> Done {
@@ -100,11 +108,26 @@ async fn delete(runtime: &Runtime, args: &ClusterArgs, groups: &[String]) -> Don
 async fn delete_one(cluster: &Cluster, group: &str) -> Outcome<()> {
     let connection = coordinator(cluster, group).await?;
     let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
-    let answer = connection.call_group(&request, DELETE_VERSION_MAX).await?;
-    for result in &answer.results {
-        refusal(&format!("group {group}"), result.error_code, None)?;
+    let mut tries = 0;
+    loop {
+        let answer = connection.call_group(&request, DELETE_VERSION_MAX).await?;
+        let raw = answer.results.first().map_or(-1, |result| result.error_code);
+        if !is_unready(code(raw)) || tries >= TRIES {
+            return refusal(&format!("group {group}"), raw, None);
+        }
+        tries += 1;
+        cluster.runtime().sleep(PAUSE).await;
     }
-    Ok(())
+}
+
+/// Whether a coordinator that answers so is only not ready yet.
+pub fn is_unready(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::CoordinatorLoadInProgress
+            | ErrorCode::CoordinatorNotAvailable
+            | ErrorCode::NotCoordinator
+    )
 }
 
 /// A connection to the broker that coordinates `group`.

@@ -31,7 +31,8 @@ enum Goal {
     Committed,
     Offset(i64),
     Shift(i64),
-    /// The first record at this time or later, milliseconds since 1970; else the end.
+    /// The first record at this time or later, milliseconds since 1970; else the end. Negative
+    /// times have another meaning in ListOffsets: it is 0 or greater.
     Time(i64),
 }
 
@@ -47,7 +48,7 @@ pub async fn run(runtime: &Runtime, args: &GroupResetArgs) -> Done {
     let goal = goal(args, runtime.wall_clock().to_wire())?;
     let cluster = open(runtime, &args.cluster).await?;
     let connection = coordinator(&cluster, &args.group).await?;
-    let group = ask::group(&connection, &args.group).await?;
+    let group = ask::group(&cluster, &connection, &args.group).await?;
     check_unused(&group)?;
     let committed = ask::committed(&connection, &args.group).await?;
     let wanted = wanted(&cluster, args, &committed).await?;
@@ -81,7 +82,7 @@ fn goal(args: &GroupResetArgs, now: i64) -> Result<Goal, Failure> {
     let goal = &args.goal;
     if let Some(text) = &goal.to_datetime {
         return match moment_millis(text) {
-            Some(millis) => Ok(Goal::Time(millis)),
+            Some(millis) => Ok(Goal::Time(millis.max(0))),
             None => Err(Failure::new(format!(
                 "\"{text}\" is not a time like 2026-11-21T13:00:00 (UTC), with .123, Z or +02:00"
             ))),
@@ -89,7 +90,7 @@ fn goal(args: &GroupResetArgs, now: i64) -> Result<Goal, Failure> {
     }
     if let Some(text) = &goal.by_duration {
         return match duration_millis(text) {
-            Some(millis) => Ok(Goal::Time(now.saturating_sub(millis))),
+            Some(millis) => Ok(Goal::Time(now.saturating_sub(millis).max(0))),
             None => Err(Failure::new(format!("\"{text}\" is not a duration like P1DT2H30M"))),
         };
     }
