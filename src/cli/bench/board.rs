@@ -57,7 +57,8 @@ impl Board {
 
     /// The member has the committed offsets of these partitions and consumes them.
     ///
-    /// A partition that another live member consumes is an overlap: it is counted, and changes hands.
+    /// A partition that another live member consumes is an overlap: it is counted, and changes
+    /// hands.
     pub fn consume(&mut self, member: usize, partitions: &[i32]) {
         for partition in partitions {
             let index = usize::try_from(*partition).unwrap_or(usize::MAX);

@@ -1,8 +1,8 @@
 //! `corelog bench groups`: members of one group come, go and die; how long until every partition is
 //! consumed again.
 //!
-//! Every phase begins shortly after a heartbeat of the member that leads the order, so that two runs
-//! meet the same moment of the interval. With `--json` each phase prints a line when it begins and
+//! Every phase begins shortly after a heartbeat of the member that leads the order, so that two
+//! runs meet the same moment of the interval. With `--json` each phase prints a line when it begins and
 //! one when it ends, for a script that looks at the broker's CPU meanwhile.
 
 use std::cell::RefCell;

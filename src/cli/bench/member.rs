@@ -205,8 +205,8 @@ impl Member {
         }
     }
 
-    /// The first heartbeat comes after a part of the interval, so that members are spread over it as
-    /// they are after a while, and on every run in the same way.
+    /// The first heartbeat comes after a part of the interval, so that members are spread over it
+    /// as they are after a while, and on every run in the same way.
     fn first_interval(&self, interval: Duration) -> Duration {
         const GOLDEN: f64 = 0.618_033_988_749;
         interval.mul_f64((GOLDEN * (self.number + 1) as f64).fract())
