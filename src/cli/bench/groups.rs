@@ -2,8 +2,8 @@
 //! consumed again.
 //!
 //! Every phase begins shortly after a heartbeat of the member that leads the order, so that two
-//! runs meet the same moment of the interval. With `--json` each phase prints a line when it begins and
-//! one when it ends, for a script that looks at the broker's CPU meanwhile.
+//! runs meet the same moment of the interval. With `--json` each phase prints a line when it
+//! begins and one when it ends, for a script that looks at the broker's CPU meanwhile.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
