@@ -80,7 +80,8 @@ class Side:
                     if found["ErrorCode"] == 25:
                         break
                     time.sleep(0.05)
-        return seen, self.offsets_partitions
+        # Kafka says "not available" until it has created the topic; waiting for that is as good.
+        return seen[-1], self.offsets_partitions
 
     def log(self, partition):
         """All (key, value) of a partition of the offsets' topic; read further with every call."""

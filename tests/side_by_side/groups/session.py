@@ -30,6 +30,8 @@ OWN_NUMBERS = {"MetadataHash", "Version"}
 # Lists that come in the order of somebody's hash map.
 UNORDERED = {"Members", "members", "Topics", "TopicPartitions", "AssignedPartitions", "ApiKeys"}
 UNORDERED |= {"PartitionsPendingRevocation", "Configs"}
+# Kafka answers for groups of several partitions in the order of a hash map of those.
+UNORDERED |= {"Groups", "Results"}
 
 
 def case(words, function=None, **arguments):
