@@ -51,6 +51,10 @@ class Members:
         self._say(f"stop {name}")
         self.wait(rf"^{name} stopped")
 
+    def leave(self, name):
+        """Closes a member without waiting for its end."""
+        self._say(f"stop {name}")
+
     def said(self, pattern, since=0):
         """The lines so far, from number `since` on, that match."""
         return [line for _, line in list(self.lines)[since:] if re.search(pattern, line)]

@@ -169,7 +169,9 @@ class Side:
         for name, topics in [("c1", "t1"), ("c2", "t1,t2")]:
             members.start(f"{self.name}-{name}", self.bootstrap, "classic", topics, **reset)
         for name in ("m1", "m2"):
+            # The range assignor takes static members in the order of their names.
             kind = {"group_protocol": "consumer", "group_instance_id": "static-" + name}
+            kind["group_remote_assignor"] = "range"
             members.start(f"{self.name}-{name}", self.bootstrap, "modern", "t1,t2", **kind)
         for group, names in {"classic": ("c1", "c2"), "modern": ("m1", "m2")}.items():
             names = [f"{self.name}-{name}" for name in names]
@@ -212,7 +214,10 @@ class Side:
 
 def normal(text, side):
     """The output with everything that must differ between two brokers replaced."""
+    text = text.replace(str(side.broker.directory), "DIR")
     text = text.replace(side.bootstrap, "HOST:PORT").replace(f"{side.name}-", "side-")
+    # Sets of options are printed in the order of a hash map.
+    text = re.sub(r"\[\[.*?\]\]", lambda m: str(sorted(re.findall(r"[a-z-]+", m[0]))), text)
     text = re.sub(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", text)
     text = re.sub(r"(?<![\w-])[\w-]{22}(?![\w-])", "MEMBER", text)
     text = re.sub(r"\b\d{13}\b", "TIME", text)
