@@ -221,6 +221,7 @@ def normal(text, side):
     text = re.sub(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", text)
     text = re.sub(r"(?<![\w-])[\w-]{22}(?![\w-])", "MEMBER", text)
     text = re.sub(r"\b\d{13}\b", "TIME", text)
+    text = re.sub(r"(Valid \w+ are: )(.*)", lambda m: m[1] + str(sorted(m[2].split(", "))), text)
     lines = []
     for line in text.splitlines():
         if not line.startswith("\tat "):

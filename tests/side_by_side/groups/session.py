@@ -31,7 +31,7 @@ OWN_NUMBERS = {"MetadataHash", "Version"}
 UNORDERED = {"Members", "members", "Topics", "TopicPartitions", "AssignedPartitions", "ApiKeys"}
 UNORDERED |= {"PartitionsPendingRevocation", "Configs"}
 # Kafka answers for groups of several partitions in the order of a hash map of those.
-UNORDERED |= {"Groups", "Results"}
+UNORDERED |= {"Groups", "Results", "Partitions"}
 
 
 def case(words, function=None, **arguments):
