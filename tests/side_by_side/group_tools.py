@@ -148,7 +148,7 @@ class Side:
         """Topics with records of known times; waits until groups have coordinators."""
         with protocol.Connection(self.bootstrap, 30) as connection:
             for topic, partitions in TOPICS.items():
-                protocol.create_topic(connection, topic, partitions)
+                protocol.create_topic(connection, topic, partitions, {"retention.ms": -1})
                 for partition in range(partitions):
                     for index in range(RECORD_COUNT):
                         batch = protocol.Batch(values=[b"x"], timestamp=STAMP + index)
