@@ -241,7 +241,8 @@ class Group:
         count = 1 + end % 3
         values = [b"%d" % (end + index) for index in range(count)]
         topic, number = partition.rsplit(":", 1)
-        raw = protocol.Batch(values=values).encode()
+        # Records of long ago would be deleted under the readers.
+        raw = protocol.Batch(values=values, timestamp=time.time_ns() // 1_000_000).encode()
         answer = protocol.produce(connection, topic, int(number), raw)
         if answer["error"] or answer["base"] != end:
             raise Failed(f"Produce to {partition} at {end} answered {answer}")

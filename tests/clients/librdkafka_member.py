@@ -12,6 +12,7 @@ class Librdkafka(Member):
     """librdkafka does not show the generation."""
 
     def open(self):
+        self.rows = []
         wanted = self.settings
         config = {
             "bootstrap.servers": wanted["bootstrap"],
@@ -41,20 +42,31 @@ class Librdkafka(Member):
         self.say("assigned", partitions=names(partitions), id=self.consumer.memberid())
 
     def revoked(self, _consumer, partitions):
+        self.read(self.polled())
         self.given_up("revoked", names(partitions))
 
     def lost(self, _consumer, partitions):
+        self.read(self.polled())
         self.given_up("lost", names(partitions))
 
+    def polled(self):
+        rows, self.rows = self.rows, []
+        return rows
+
     def poll(self):
-        rows = []
-        for message in self.consumer.consume(1000, POLL_SECONDS):
+        """One by one, as most programs do it.
+
+        A rebalance call may come between two of them; it takes what was read until then.
+        """
+        message = self.consumer.poll(POLL_SECONDS)
+        while message is not None:
             if error := message.error():
                 self.say("error", text=str(error), fatal=error.fatal())
-                continue
+                break
             partition = f"{message.topic()}:{message.partition()}"
-            rows.append((partition, message.offset(), message.value()))
-        return rows
+            self.rows.append((partition, message.offset(), message.value()))
+            message = self.consumer.poll(0) if len(self.rows) < 500 else None
+        return self.polled()
 
     def commit_offsets(self, offsets):
         rows = []

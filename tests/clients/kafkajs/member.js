@@ -52,7 +52,13 @@ async function eachBatch({ batch, heartbeat, isRunning, isStale }) {
     await sleep(pauses.shift())
     say('resumed', {})
   }
-  await heartbeat()
+  try {
+    await heartbeat()
+  } catch (error) {
+    // Batches that are fetched already still come; they are not this member's any more.
+    giveUp(error.type === 'REBALANCE_IN_PROGRESS' ? 'revoked' : 'lost')
+    throw error
+  }
 }
 
 async function start() {
