@@ -279,6 +279,9 @@ class Group:
             union = set().union(*(member.owned for member in members))
         if self.failure:
             raise Failed(f"the writer failed: {self.failure}")
+        for member in members:
+            if member.program.process.poll() is not None:
+                raise Failed(f"{member.name} ended by itself{member.complaint()}")
         if len(union) < len(self.ends) or sum(counts) > len(union):
             return f"{len(union)} of {len(self.ends)} partitions owned, counts {counts}"
         if balanced and max(counts) - min(counts) > len(self.topics):
