@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::base::NodeId;
 
+use super::groups::GroupConfig;
 use super::layers::{Layers, Overrides};
 use super::listener::{Endpoint, Security, parse_endpoint, parse_protocols};
 use super::settings;
@@ -112,6 +113,8 @@ pub struct BrokerConfig {
     pub producer_expiration: Duration,
     /// `producer.id.expiration.check.interval.ms`.
     pub producer_check_interval: Duration,
+    /// Groups and their offsets.
+    pub groups: GroupConfig,
     /// `metadata.log.max.record.bytes.between.snapshots`.
     pub metadata_bytes_between_snapshots: u64,
     /// `metadata.log.max.snapshot.interval.ms`; `None` for never.
@@ -119,10 +122,10 @@ pub struct BrokerConfig {
 }
 
 /// Reads typed values out of the layers.
-struct Reader<'a>(&'a Layers);
+pub(super) struct Reader<'a>(&'a Layers);
 
 impl Reader<'_> {
-    fn number(&self, name: &str) -> i64 {
+    pub(super) fn number(&self, name: &str) -> i64 {
         match self.0.get(name) {
             Value::Number(value) => value,
             _ => panic!("{name} has no number"),
@@ -130,45 +133,45 @@ impl Reader<'_> {
     }
 
     /// A number; what does not fit is cut to the nearest one that does.
-    fn u32(&self, name: &str) -> u32 {
+    pub(super) fn u32(&self, name: &str) -> u32 {
         u32::try_from(self.number(name).max(0)).unwrap_or(u32::MAX)
     }
 
-    fn u64(&self, name: &str) -> u64 {
+    pub(super) fn u64(&self, name: &str) -> u64 {
         self.number(name).max(0).unsigned_abs()
     }
 
-    fn u16(&self, name: &str) -> u16 {
+    pub(super) fn u16(&self, name: &str) -> u16 {
         u16::try_from(self.number(name).max(0)).unwrap_or(u16::MAX)
     }
 
-    fn not_negative(&self, name: &str) -> Option<u32> {
+    pub(super) fn not_negative(&self, name: &str) -> Option<u32> {
         u32::try_from(self.number(name)).ok()
     }
 
-    fn millis(&self, name: &str) -> Duration {
+    pub(super) fn millis(&self, name: &str) -> Duration {
         Duration::from_millis(self.u64(name))
     }
 
     /// A duration; `none` and everything below 0 mean never.
-    fn millis_unless(&self, name: &str, none: i64) -> Option<Duration> {
+    pub(super) fn millis_unless(&self, name: &str, none: i64) -> Option<Duration> {
         let value = self.number(name);
         let set = u64::try_from(value).ok().filter(|_| value != none);
         set.map(Duration::from_millis)
     }
 
-    fn flag(&self, name: &str) -> bool {
+    pub(super) fn flag(&self, name: &str) -> bool {
         matches!(self.0.get(name), Value::Flag(true))
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    pub(super) fn text(&self, name: &str) -> Option<String> {
         match self.0.get(name) {
             Value::Text(text) => Some(text),
             _ => None,
         }
     }
 
-    fn list(&self, name: &str) -> Option<Vec<String>> {
+    pub(super) fn list(&self, name: &str) -> Option<Vec<String>> {
         match self.0.get(name) {
             Value::List(items) => Some(items),
             _ => None,
@@ -256,6 +259,7 @@ impl BrokerConfig {
             initial_task_delay: read.millis("log.initial.task.delay.ms"),
             producer_expiration: read.millis("producer.id.expiration.ms"),
             producer_check_interval: read.millis("producer.id.expiration.check.interval.ms"),
+            groups: GroupConfig::read(&read),
             metadata_bytes_between_snapshots: read
                 .u64("metadata.log.max.record.bytes.between.snapshots"),
             metadata_snapshot_interval: read

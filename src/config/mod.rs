@@ -17,6 +17,7 @@
 pub mod alter;
 pub mod broker;
 pub mod describe;
+pub mod groups;
 pub mod layers;
 pub mod listener;
 pub mod load;
@@ -28,6 +29,7 @@ pub mod topic;
 pub mod value;
 
 pub use broker::{BrokerConfig, Durability, Problem};
+pub use groups::GroupConfig;
 pub use layers::{Overrides, Source};
 pub use listener::Endpoint;
 pub use topic::{Compression, TimestampKind, TopicConfig};

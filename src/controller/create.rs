@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult,
 };
@@ -20,7 +20,7 @@ use crate::controller::decision::{Context, Decision, Refusal};
 use crate::controller::topics::{
     NewTopic, TopicError, create_partitions_records, create_topic_records,
 };
-use crate::metadata::{Record, Topic};
+use crate::metadata::{OFFSETS_TOPIC, Record};
 use crate::protocol::{ErrorCode, Str};
 
 /// Partitions that one request may create (`MAX_PARTITIONS_PER_BATCH`).
@@ -258,14 +258,13 @@ pub fn auto_create(ctx: &mut Context<'_>, names: &[String]) -> Vec<Record> {
     let mut records = Vec::new();
     let mut folded = BTreeMap::new();
     for name in names {
-        let mut topic = CreatableTopic::default()
-            .with_name(Str::from_string(name.clone()).into())
-            .with_num_partitions(-1)
-            .with_replication_factor(-1);
-        if Topic::is_internal_name(name) {
-            // Their coordinators create them with settings of their own.
-            topic.num_partitions = -1;
-        }
+        let topic = match name.as_str() {
+            OFFSETS_TOPIC => offsets_topic(ctx),
+            name => CreatableTopic::default()
+                .with_name(Str::from_string(name.to_owned()).into())
+                .with_num_partitions(-1)
+                .with_replication_factor(-1),
+        };
         match check_topic(ctx, &topic, &mut folded) {
             Ok(checked) => records.extend(checked.records),
             Err(refusal) => {
@@ -274,6 +273,29 @@ pub fn auto_create(ctx: &mut Context<'_>, names: &[String]) -> Vec<Record> {
         }
     }
     records
+}
+
+/// `__consumer_offsets`, as the settings have it (`GroupCoordinator.groupMetadataTopicConfigs`). It
+/// gets no more replicas than there are brokers: one alone can serve groups too.
+fn offsets_topic(ctx: &Context<'_>) -> CreatableTopic {
+    let groups = &ctx.config.groups;
+    let config = |name: &'static str, value: String| {
+        CreatableTopicConfig::default()
+            .with_name(Str::from_static_str(name))
+            .with_value(Some(Str::from_string(value)))
+    };
+    let partitions = i32::try_from(groups.topic_partition_count).unwrap_or(i32::MAX);
+    let brokers = u16::try_from(ctx.image.brokers().count()).unwrap_or(u16::MAX).max(1);
+    let replicas = groups.topic_replication_factor.min(brokers);
+    CreatableTopic::default()
+        .with_name(Str::from_static_str(OFFSETS_TOPIC).into())
+        .with_num_partitions(partitions)
+        .with_replication_factor(i16::try_from(replicas).unwrap_or(i16::MAX))
+        .with_configs(vec![
+            config("cleanup.policy", "compact".to_owned()),
+            config("compression.type", "producer".to_owned()),
+            config("segment.bytes", groups.topic_segment_bytes.to_string()),
+        ])
 }
 
 /// Answers CreatePartitions.

@@ -4,22 +4,33 @@
 //! as lasting as this coordinator; what must last counts when its records are committed: offsets,
 //! assignments, deletions (which are undone when they fail).
 //!
+//! Consumer groups change at once in all respects. When a record of theirs can not be written,
+//! nothing the coordinator knows can be trusted: it forgets everything and asks to be loaded anew
+//! ([`Effect::Reload`]).
+//!
 //! Invariants: every ticket is answered exactly once; records replayed in order give the same
-//! groups and offsets. Not here: which partition a group belongs to (`record`), permissions and
-//! whether topics exist (`handlers`), transactions' offsets.
+//! groups and offsets. Elsewhere: what classic clients ask (`classics`), consumer groups' steps
+//! (`consumers`), new metadata (`metadata`), offsets (`commits`), admins (`admin`). Not here: which
+//! partition a group belongs to (`record`), permissions and whether topics exist (`handlers`),
+//! transactions' offsets.
 
 mod admin;
+mod classics;
 mod commits;
+mod consumers;
+mod metadata;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::base::{Instant, Timestamp};
-use crate::group::classic::join::Origin;
 use crate::group::classic::{After, Classic, Out, Step};
-use crate::group::message::{Answer, Fetch, Join, Joined, Leave, Left, Request, Synced, Ticket};
+use crate::group::consumer::{Consumer, TopicHashes, version_of};
+use crate::group::message::{Answer, Fetch, Request, Ticket};
 use crate::group::offsets::Offsets;
 use crate::group::record::{Record, kept};
-use crate::group::{Now, Settings};
+use crate::group::{GroupConfig, Now, Settings};
+use crate::metadata::Image;
 use crate::protocol::{ErrorCode, Str};
 
 /// Records that were handed out to be appended; later ones have greater numbers.
@@ -44,6 +55,10 @@ pub enum Effect {
         /// The answer.
         answer: Answer,
     },
+    /// A record could not be written, so what the coordinator knew was wrong, and it forgot it. Once
+    /// the fate of all its appends is decided, replay the log from its beginning, then
+    /// [`Coordinator::loaded`]. Until then it answers that it is loading.
+    Reload,
 }
 
 /// What a coordinator can do now.
@@ -63,9 +78,20 @@ struct Write {
     /// Requests for offsets that have to see these records.
     fetches: Vec<(Ticket, Fetch)>,
     /// Groups these records delete, to come back should they fail.
-    deleted: Vec<(Str, Classic)>,
+    deleted: Vec<(Str, Box<Classic>)>,
     /// A group that was made only to hold the offsets in these records.
     made: Option<Str>,
+    /// What is to happen when they fail.
+    failing: Failing,
+}
+
+/// What the coordinator does when records can not be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Failing {
+    /// It takes back what they stand for.
+    Undo,
+    /// It forgets everything, to be loaded anew.
+    Reload,
 }
 
 impl Write {
@@ -77,6 +103,7 @@ impl Write {
             fetches: Vec::new(),
             deleted: Vec::new(),
             made: None,
+            failing: Failing::Undo,
         }
     }
 }
@@ -84,8 +111,44 @@ impl Write {
 /// A group, and the time the coordinator is to wake for it.
 #[derive(Debug)]
 struct Group {
-    classic: Classic,
+    kind: Kind,
     armed: Option<Instant>,
+}
+
+/// A group of either protocol.
+#[derive(Debug)]
+enum Kind {
+    Classic(Box<Classic>),
+    Consumer(Box<Consumer>),
+}
+
+impl Kind {
+    fn wake(&self) -> Option<Instant> {
+        match self {
+            Self::Classic(classic) => classic.wake(),
+            Self::Consumer(consumer) => consumer.wake(),
+        }
+    }
+}
+
+impl Group {
+    fn new(kind: Kind) -> Self {
+        Self { kind, armed: None }
+    }
+
+    fn as_classic(&self) -> Option<&Classic> {
+        match &self.kind {
+            Kind::Classic(classic) => Some(classic),
+            Kind::Consumer(_) => None,
+        }
+    }
+
+    fn as_consumer(&self) -> Option<&Consumer> {
+        match &self.kind {
+            Kind::Classic(_) => None,
+            Kind::Consumer(consumer) => Some(consumer),
+        }
+    }
 }
 
 /// The coordinator of one partition. See the module's header.
@@ -99,6 +162,13 @@ pub struct Coordinator {
     writes: BTreeMap<WriteId, Write>,
     write_next: WriteId,
     expiry: Option<Instant>,
+    image: Arc<Image>,
+    /// The metadata version that brought the latest new topics.
+    topics_version: i64,
+    hashes: TopicHashes,
+    /// Consumer groups by the topics they subscribe to.
+    by_topic: BTreeMap<Str, BTreeSet<Str>>,
+    configs: BTreeMap<Str, GroupConfig>,
 }
 
 impl Coordinator {
@@ -113,12 +183,22 @@ impl Coordinator {
             writes: BTreeMap::new(),
             write_next: WriteId(0),
             expiry: None,
+            image: Arc::default(),
+            topics_version: -1,
+            hashes: TopicHashes::default(),
+            by_topic: BTreeMap::new(),
+            configs: BTreeMap::new(),
         }
     }
 
     /// New settings; they count from the next step on.
     pub fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
+    }
+
+    /// New settings of single groups; they count from the next step on. Groups not named have none.
+    pub fn set_group_configs(&mut self, configs: BTreeMap<Str, GroupConfig>) {
+        self.configs = configs;
     }
 
     /// Takes one record of the log, in order, while loading.
@@ -132,12 +212,22 @@ impl Coordinator {
                 self.offsets.apply(&key, value);
             }
             Record::Group(id, Some(value)) => {
-                let group = Group { classic: Classic::from_record(value), armed: None };
-                self.groups.insert(id, group);
+                self.take_group(&id);
+                let classic = Box::new(Classic::from_record(value));
+                self.groups.insert(id, Group::new(Kind::Classic(classic)));
             }
             Record::Group(id, None) => {
-                self.groups.remove(&id);
+                if self.groups.get(&id).is_some_and(|group| group.as_classic().is_some()) {
+                    self.groups.remove(&id);
+                }
             }
+            record @ (Record::ConsumerGroup(..)
+            | Record::ConsumerTopics(..)
+            | Record::ConsumerMember(..)
+            | Record::TargetEpoch(..)
+            | Record::TargetMember(..)
+            | Record::CurrentMember(..)
+            | Record::RegularExpression(..)) => self.replay_consumer(&record),
             Record::Other(_) => {}
         }
     }
@@ -146,16 +236,23 @@ impl Coordinator {
     pub fn loaded(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.phase = Phase::Active;
         self.expiry = Some(now.instant + self.settings.retention_check_interval);
+        self.topics_version = version_of(&self.image);
         let ids: Vec<Str> = self.groups.keys().cloned().collect();
         for id in ids {
             let out = self.step(now, &id, |group, step| group.loaded(step));
             self.emit(&id, out, effects);
+            self.consumer_step(now, &id, effects, |group, step| group.loaded(step));
         }
     }
 
     /// The partition goes to another coordinator: everything that waits is told so.
     pub fn unload(&mut self, effects: &mut Vec<Effect>) {
+        self.forget(effects);
         self.phase = Phase::Unloaded;
+    }
+
+    /// Forgets everything; whatever waits is told that it is no coordinator.
+    fn forget(&mut self, effects: &mut Vec<Effect>) {
         let error = ErrorCode::NotCoordinator;
         for write in std::mem::take(&mut self.writes).into_values() {
             for (ticket, answer) in write.answers {
@@ -167,11 +264,16 @@ impl Coordinator {
             }
         }
         let mut out = Out::default();
-        for mut group in std::mem::take(&mut self.groups).into_values() {
-            group.classic.abandon(&mut out);
+        for group in std::mem::take(&mut self.groups).into_values() {
+            match group.kind {
+                Kind::Classic(mut classic) => classic.abandon(&mut out),
+                // Whoever waits for one waits for a write.
+                Kind::Consumer(_) => {}
+            }
         }
         push_answers(out.answers, effects);
         self.offsets = Offsets::default();
+        self.by_topic.clear();
         self.wakes.clear();
         self.expiry = None;
     }
@@ -184,29 +286,20 @@ impl Coordinator {
         request: Request,
         effects: &mut Vec<Effect>,
     ) {
+        if let Request::ConsumerHeartbeat(heartbeat) = &request
+            && let Err(refusal) = heartbeat.check(&self.settings)
+        {
+            let answer = Answer::ConsumerHeartbeat(Err(refusal));
+            return effects.push(Effect::Answer { ticket, answer });
+        }
         if let Err(error) = self.admit(&request) {
             let answer = request.refusal(error);
             return effects.push(Effect::Answer { ticket, answer });
         }
         let answer = match request {
             Request::Join(join) => return self.join(now, ticket, &join, effects),
-            Request::Sync(sync) => {
-                if !self.groups.contains_key(&sync.group) {
-                    Answer::Sync(Synced::refused(ErrorCode::UnknownMemberId))
-                } else {
-                    let out =
-                        self.step(now, &sync.group, |one, step| one.sync(step, ticket, &sync));
-                    return self.emit(&sync.group, out, effects);
-                }
-            }
-            Request::Heartbeat(heartbeat) => {
-                let mut error = ErrorCode::UnknownMemberId;
-                let beat = |one: &mut Classic, step: &mut Step<'_>| {
-                    error = one.heartbeat(step, &heartbeat);
-                };
-                self.step(now, &heartbeat.group, beat);
-                Answer::Heartbeat(error)
-            }
+            Request::Sync(sync) => return self.sync(now, ticket, &sync, effects),
+            Request::Heartbeat(heartbeat) => return self.beat(now, ticket, &heartbeat, effects),
             Request::Leave(leave) => return self.leave(now, ticket, &leave, effects),
             Request::Commit(commit) => return self.commit(now, ticket, commit, effects),
             Request::Fetch(fetch) => return self.fetch(ticket, fetch, effects),
@@ -216,6 +309,12 @@ impl Coordinator {
             Request::List(list) => Answer::List(ErrorCode::None, self.list(&list)),
             Request::Describe(describe) => Answer::Describe(self.describe(&describe)),
             Request::Delete(groups) => return self.delete(ticket, &groups, effects),
+            Request::ConsumerHeartbeat(heartbeat) => {
+                return self.consumer_heartbeat(now, ticket, &heartbeat, effects);
+            }
+            Request::ConsumerDescribe(groups) => {
+                Answer::ConsumerDescribe(self.consumer_describe(&groups))
+            }
         };
         effects.push(Effect::Answer { ticket, answer });
     }
@@ -245,9 +344,16 @@ impl Coordinator {
         let error = append_error(why);
         let answers = write.answers.into_iter();
         push_answers(answers.map(|(ticket, answer)| (ticket, answer.failed(error))), effects);
+        if write.failing == Failing::Reload {
+            self.answer_fetches(write.fetches, effects);
+            self.forget(effects);
+            self.phase = Phase::Loading;
+            return effects.push(Effect::Reload);
+        }
         for (id, classic) in write.deleted {
             // One that was made anew meanwhile has no members of the old one's to lose.
-            self.groups.entry(id.clone()).or_insert(Group { classic, armed: None });
+            let group = || Group::new(Kind::Classic(classic));
+            self.groups.entry(id.clone()).or_insert_with(group);
             self.step(now, &id, |_, _| {});
         }
         if let Some(group) = write.records.iter().find_map(Record::group) {
@@ -273,6 +379,7 @@ impl Coordinator {
         for id in due {
             let out = self.step(now, &id, |group, step| group.tick(step));
             self.emit(&id, out, effects);
+            self.consumer_step(now, &id, effects, |group, step| group.tick(step));
         }
         if self.expiry.is_some_and(|at| at <= now.instant) {
             self.expiry = Some(now.instant + self.settings.retention_check_interval);
@@ -296,7 +403,9 @@ impl Coordinator {
             | Request::Fetch(_)
             | Request::List(_)
             | Request::Describe(_)
-            | Request::Delete(_) => return Ok(()),
+            | Request::Delete(_)
+            | Request::ConsumerHeartbeat(_)
+            | Request::ConsumerDescribe(_) => return Ok(()),
         };
         if id.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
@@ -307,35 +416,6 @@ impl Coordinator {
                 Err(ErrorCode::InvalidSessionTimeout)
             }
             Some(_) | None => Ok(()),
-        }
-    }
-
-    fn join(&mut self, now: Now, ticket: Ticket, join: &Join, effects: &mut Vec<Effect>) {
-        let origin = match (self.groups.contains_key(&join.group), &join.member) {
-            (true, _) => Origin::Known,
-            (false, None) => Origin::Created,
-            (false, Some(member)) => {
-                let refused = Joined::refused(ErrorCode::UnknownMemberId, member.clone());
-                let answer = Answer::Join(refused);
-                return effects.push(Effect::Answer { ticket, answer });
-            }
-        };
-        self.ensure_group(&join.group, now.wall);
-        let out = self.step(now, &join.group, |one, step| one.join(step, ticket, join, origin));
-        self.emit(&join.group, out, effects);
-    }
-
-    fn leave(&mut self, now: Now, ticket: Ticket, leave: &Leave, effects: &mut Vec<Effect>) {
-        // A group nobody knows has none of these members.
-        let unknown = leave.members.iter().map(|one| (one.clone(), ErrorCode::UnknownMemberId));
-        let mut members: Vec<_> = unknown.collect();
-        let out = self.step(now, &leave.group, |one, step| members = one.leave(step, leave));
-        let answer = Answer::Leave(Left { error: ErrorCode::None, members });
-        let is_written = !out.writes.is_empty();
-        self.emit(&leave.group, out, effects);
-        match self.writes.last_entry() {
-            Some(mut write) if is_written => write.get_mut().answers.push((ticket, answer)),
-            Some(_) | None => effects.push(Effect::Answer { ticket, answer }),
         }
     }
 
@@ -359,18 +439,29 @@ impl Coordinator {
 
     fn ensure_group(&mut self, id: &Str, wall: Timestamp) {
         if !self.groups.contains_key(id) {
-            let group = Group { classic: Classic::new(wall), armed: None };
-            self.groups.insert(kept(id), group);
+            let classic = Box::new(Classic::new(wall));
+            self.groups.insert(kept(id), Group::new(Kind::Classic(classic)));
         }
     }
 
-    /// Lets one group take a step, and keeps the time it wants to be woken. Nothing happens when
-    /// there is no such group.
+    /// Lets one classic group take a step, and keeps the time it wants to be woken. Nothing happens
+    /// when there is no such group.
     fn step(&mut self, now: Now, id: &Str, act: impl FnOnce(&mut Classic, &mut Step<'_>)) -> Out {
-        let Some(group) = self.groups.get_mut(id) else { return Out::default() };
+        let group = self.groups.get_mut(id);
+        let Some(Group { kind: Kind::Classic(classic), .. }) = group else {
+            return Out::default();
+        };
         let mut step = Step { now, settings: &self.settings, out: Out::default() };
-        act(&mut group.classic, &mut step);
-        let wake = group.classic.wake();
+        act(classic, &mut step);
+        let out = step.out;
+        self.arm(id);
+        out
+    }
+
+    /// Keeps the time a group wants to be woken.
+    fn arm(&mut self, id: &Str) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let wake = group.kind.wake();
         if group.armed != wake {
             let id = kept(id);
             if let Some(armed) = group.armed {
@@ -379,21 +470,26 @@ impl Coordinator {
             group.armed = wake;
             self.wakes.extend(wake.map(|wake| (wake, id)));
         }
-        step.out
     }
 
     /// Takes a group out.
-    fn take_group(&mut self, id: &Str) -> Option<Classic> {
+    fn take_group(&mut self, id: &Str) -> Option<Kind> {
         let group = self.groups.remove(id)?;
         if let Some(armed) = group.armed {
             self.wakes.remove(&(armed, id.clone()));
         }
-        Some(group.classic)
+        if let Kind::Consumer(consumer) = &group.kind {
+            for topic in consumer.topics() {
+                self.unsubscribe(topic, id);
+            }
+        }
+        Some(group.kind)
     }
 
     /// Forgets a group that was made for offsets which then could not be written.
     fn forget_if_blank(&mut self, id: &Str) {
-        let is_blank = self.groups.get(id).is_some_and(|group| group.classic.is_blank());
+        let classic = self.groups.get(id).and_then(Group::as_classic);
+        let is_blank = classic.is_some_and(Classic::is_blank);
         if is_blank && !self.offsets.has_any(id) && !self.groups_in_flight().contains(id) {
             self.take_group(id);
         }
@@ -450,15 +546,37 @@ fn append_error(why: ErrorCode) -> ErrorCode {
 
 #[cfg(test)]
 impl Coordinator {
-    pub(super) fn classics(&self) -> impl Iterator<Item = &Classic> {
-        self.groups.values().map(|group| &group.classic)
+    pub(super) fn consumers(&self) -> impl Iterator<Item = (&Str, &Consumer)> {
+        self.groups.iter().filter_map(|(id, group)| Some((id, group.as_consumer()?)))
     }
 
     /// Groups and offsets as they would be written, to compare coordinators.
     pub(super) fn contents(&self) -> (Vec<(Str, crate::group::record::GroupValue)>, Vec<Record>) {
-        let groups = self.groups.iter().map(|(id, group)| (id.clone(), group.classic.snapshot()));
+        let classics = self.groups.iter();
+        let groups = classics
+            .filter_map(|(id, group)| Some((id.clone(), group.as_classic()?.snapshot())))
+            .collect();
         let offsets = self.groups.keys().flat_map(|id| self.offsets.of(id));
         let offsets = offsets.map(|(key, value)| Record::Offset(key, Some(value.clone())));
-        (groups.collect(), offsets.collect())
+        let consumers = self.consumers().flat_map(|(id, group)| group.snapshot(id));
+        (groups, offsets.chain(consumers).collect())
+    }
+
+    pub(super) fn check_invariants(&self) {
+        let mut by_topic: BTreeMap<Str, BTreeSet<Str>> = BTreeMap::new();
+        for (id, group) in &self.groups {
+            match &group.kind {
+                Kind::Classic(classic) => classic.check_invariants(),
+                Kind::Consumer(consumer) => {
+                    consumer.check_invariants();
+                    for topic in consumer.topics() {
+                        by_topic.entry(topic.clone()).or_default().insert(id.clone());
+                    }
+                }
+            }
+            assert_eq!(group.armed, group.kind.wake(), "{id} is woken");
+            assert!(group.armed.is_none_or(|at| self.wakes.contains(&(at, id.clone()))));
+        }
+        assert_eq!(by_topic, self.by_topic, "groups are found by their topics");
     }
 }

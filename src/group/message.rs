@@ -34,6 +34,43 @@ pub enum Request {
     Describe(Describe),
     /// Groups to forget, with their offsets.
     Delete(Vec<Str>),
+    /// A member of a consumer group joins, is alive, or leaves.
+    ConsumerHeartbeat(ConsumerHeartbeat),
+    /// What consumer groups are like: ConsumerGroupDescribe.
+    ConsumerDescribe(Vec<Str>),
+}
+
+/// ConsumerGroupHeartbeat (KIP-848).
+#[derive(Clone, Debug, Default)]
+pub struct ConsumerHeartbeat {
+    /// The request's version: from 1 on members bring an id of their own.
+    pub version: i16,
+    /// The group.
+    pub group: Str,
+    /// The member id; "" for a member that has none yet.
+    pub member: Str,
+    /// The member's epoch; 0 to join, -1 to leave, -2 to leave for a while (static members).
+    pub epoch: i32,
+    /// The instance id of a static member.
+    pub instance: Option<Str>,
+    /// The rack; `None` when it did not change, as with all that follows.
+    pub rack: Option<Str>,
+    /// How long it may take to give partitions back, in milliseconds; -1 on the wire is `None`.
+    pub rebalance_timeout_ms: Option<i32>,
+    /// Names of topics it subscribes to.
+    pub topics: Option<Vec<Str>>,
+    /// A regular expression for topics it subscribes to; "" for none any more.
+    pub expression: Option<Str>,
+    /// The assignor it asks for.
+    pub assignor: Option<Str>,
+    /// The partitions it has.
+    pub owned: Option<Vec<(Uuid, Vec<i32>)>>,
+    /// The client id.
+    pub client_id: Str,
+    /// The client's address, as Java prints it: `/127.0.0.1`.
+    pub client_host: Str,
+    /// Sixteen random bytes, in case the member needs an id.
+    pub random: [u8; 16],
 }
 
 /// JoinGroup.
@@ -127,7 +164,7 @@ pub struct Commit {
     pub member: Option<Str>,
     /// The instance id of a static member.
     pub instance: Option<Str>,
-    /// The member's generation; `None` for a client that is no member.
+    /// The member's generation or epoch; `None` for a client that is no member.
     pub generation: Option<i32>,
     /// How long to keep the offsets, in milliseconds; versions 2 to 4.
     pub retention_ms: Option<i64>,
@@ -168,6 +205,17 @@ pub struct Fetch {
     pub topics: Option<Vec<FetchTopic>>,
     /// Whether offsets that a transaction may yet change are refused (KIP-447).
     pub require_stable: bool,
+    /// The member id, from version 9 on; `None` for a client that is no member.
+    pub member: Option<Str>,
+    /// The member's epoch, from version 9 on; `None`, -1 on the wire, for a client that is none.
+    pub member_epoch: Option<i32>,
+}
+
+impl Fetch {
+    /// A request for all offsets of a group, by a client that is no member.
+    pub fn of(group: Str) -> Self {
+        Self { group, topics: None, require_stable: false, member: None, member_epoch: None }
+    }
 }
 
 /// A topic whose offsets are asked for.
@@ -231,6 +279,98 @@ pub enum Answer {
     Describe(Vec<Described>),
     /// To [`Request::Delete`].
     Delete(Vec<(Str, ErrorCode)>),
+    /// To [`ConsumerHeartbeat`].
+    ConsumerHeartbeat(Result<ConsumerBeat, Refusal>),
+    /// To [`Request::ConsumerDescribe`], in the order of the request.
+    ConsumerDescribe(Vec<(Str, Result<ConsumerDescribed, Refusal>)>),
+}
+
+/// Why a request is refused, with Kafka's words for it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// The error.
+    pub error: ErrorCode,
+    /// The error in words; `None` when the error says it all.
+    pub message: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal with its reason.
+    pub fn new(error: ErrorCode, message: impl Into<String>) -> Self {
+        Self { error, message: Some(message.into()) }
+    }
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(error: ErrorCode) -> Self {
+        Self { error, message: None }
+    }
+}
+
+/// The answer to ConsumerGroupHeartbeat. On errors the wire has no member id, and 0 for the rest.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConsumerBeat {
+    /// The member id.
+    pub member: Str,
+    /// The member's epoch from now on; -1 or -2 when it left.
+    pub epoch: i32,
+    /// When the next heartbeat is expected, in milliseconds; 0 for a member that left.
+    pub heartbeat_interval_ms: i32,
+    /// All it is to have; `None`, null on the wire, when that did not change.
+    pub assignment: Option<Vec<(Uuid, Vec<i32>)>>,
+}
+
+/// A consumer group in detail.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConsumerDescribed {
+    /// The state's name.
+    pub state: &'static str,
+    /// The group's epoch.
+    pub epoch: i32,
+    /// The epoch of its target assignment; -1 before the first.
+    pub assignment_epoch: i32,
+    /// The assignor in use.
+    pub assignor: Str,
+    /// The members.
+    pub members: Vec<ConsumerDescribedMember>,
+}
+
+/// A member of a consumer group in detail.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConsumerDescribedMember {
+    /// The member id.
+    pub id: Str,
+    /// The instance id of a static member.
+    pub instance: Option<Str>,
+    /// The rack.
+    pub rack: Option<Str>,
+    /// The member's epoch.
+    pub epoch: i32,
+    /// The client id.
+    pub client_id: Str,
+    /// The address it comes from.
+    pub client_host: Str,
+    /// Names of topics it subscribes to.
+    pub topics: Vec<Str>,
+    /// The regular expression it subscribes to, or "".
+    pub expression: Str,
+    /// What it has, what it is to give back included.
+    pub assignment: Vec<TopicPartitions>,
+    /// What it is to have.
+    pub target: Vec<TopicPartitions>,
+    /// Whether it speaks the classic protocol: member type 0 on the wire, otherwise 1.
+    pub is_classic: bool,
+}
+
+/// Partitions of a topic, with its name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TopicPartitions {
+    /// The topic's id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: Str,
+    /// The partitions.
+    pub partitions: Vec<i32>,
 }
 
 /// The answer to JoinGroup.
@@ -430,6 +570,10 @@ impl Request {
             Self::Delete(groups) => {
                 Answer::Delete(groups.iter().map(|group| (group.clone(), error)).collect())
             }
+            Self::ConsumerHeartbeat(_) => Answer::ConsumerHeartbeat(Err(error.into())),
+            Self::ConsumerDescribe(groups) => Answer::ConsumerDescribe(
+                groups.iter().map(|group| (group.clone(), Err(error.into()))).collect(),
+            ),
         }
     }
 }
@@ -478,6 +622,12 @@ impl Answer {
                     .into_iter()
                     .map(|(group, own)| (group, if own.is_error() { own } else { error }))
                     .collect(),
+            ),
+            Self::ConsumerHeartbeat(result) => {
+                Self::ConsumerHeartbeat(result.and(Err(error.into())))
+            }
+            Self::ConsumerDescribe(groups) => Self::ConsumerDescribe(
+                groups.into_iter().map(|(group, _)| (group, Err(error.into()))).collect(),
             ),
         }
     }

@@ -12,24 +12,27 @@
 //! - [`record`]: the bytes of `__consumer_offsets`, and which partition a group belongs to
 //! - [`message`]: requests and answers as plain values
 //! - [`classic`]: one group of the classic protocol
+//! - [`consumer`]: one group of the consumer protocol of Kafka 4 (KIP-848)
 //! - [`offsets`]: committed offsets, and when they expire
 //! - [`coordinator`]: the groups of one partition
+//! - [`settings`]: what coordinators can be told
 
 pub mod classic;
+pub mod consumer;
 pub mod coordinator;
 pub mod message;
 pub mod offsets;
 pub mod record;
+pub mod settings;
 #[cfg(test)]
 mod tests;
-
-use std::time::Duration;
 
 use crate::base::{Instant, Timestamp};
 
 pub use coordinator::{Coordinator, Effect, WriteId};
 pub use message::{Answer, Request, Ticket};
 pub use record::{Record, partition_of};
+pub use settings::{ConsumerSettings, GroupConfig, Migration, Settings};
 
 /// The moment something happens, by both clocks.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -38,38 +41,4 @@ pub struct Now {
     pub instant: Instant,
     /// For what is written.
     pub wall: Timestamp,
-}
-
-/// The settings of a coordinator, named as in `config`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Settings {
-    /// `group.max.size`: most members of a group.
-    pub size_max: usize,
-    /// `group.initial.rebalance.delay.ms`: how long a new group waits for more members.
-    pub initial_rebalance_delay: Duration,
-    /// `group.min.session.timeout.ms`, in milliseconds.
-    pub session_timeout_ms_min: i32,
-    /// `group.max.session.timeout.ms`, in milliseconds.
-    pub session_timeout_ms_max: i32,
-    /// `offset.metadata.max.bytes`: the longest note with an offset; in UTF-16 units, as in Java.
-    pub metadata_length_max: usize,
-    /// `offsets.retention.minutes`: how long offsets that nobody uses are kept.
-    pub offsets_retention: Duration,
-    /// `offsets.retention.check.interval.ms`: time between two looks for such offsets.
-    pub retention_check_interval: Duration,
-}
-
-impl Default for Settings {
-    /// Kafka's defaults.
-    fn default() -> Self {
-        Self {
-            size_max: i32::MAX as usize,
-            initial_rebalance_delay: Duration::from_secs(3),
-            session_timeout_ms_min: 6000,
-            session_timeout_ms_max: 1_800_000,
-            metadata_length_max: 4096,
-            offsets_retention: Duration::from_secs(10_080 * 60),
-            retention_check_interval: Duration::from_secs(600),
-        }
-    }
 }

@@ -69,6 +69,19 @@ impl Offsets {
         })
     }
 
+    /// The offsets of a group for one topic.
+    pub fn of_topic(
+        &self,
+        group: &Str,
+        topic: &Str,
+    ) -> impl Iterator<Item = (OffsetKey, &OffsetValue)> {
+        let partitions = self.groups.get(group).and_then(|topics| topics.get(topic));
+        partitions.into_iter().flatten().map(move |(partition, value)| {
+            let (group, topic) = (group.clone(), topic.clone());
+            (OffsetKey { group, topic, partition: *partition }, value)
+        })
+    }
+
     /// The answer to a request for offsets. What is not known is no error.
     pub fn fetch(&self, fetch: &Fetch) -> Fetched {
         let known = self.groups.get(&fetch.group);
@@ -164,7 +177,7 @@ mod tests {
         for (asked, found) in [(None, Some(7)), (Some(old), Some(7)), (Some(new), None)] {
             let topic = FetchTopic { name: text("a"), id: asked, partitions: vec![0] };
             let topics = Some(vec![topic]);
-            let fetch = Fetch { group: text("g"), topics, require_stable: false };
+            let fetch = Fetch { topics, ..Fetch::of(text("g")) };
             assert_eq!(offsets.fetch(&fetch).topics[0].partitions[0].offset, found, "{asked:?}");
         }
     }

@@ -121,6 +121,11 @@ pub(super) fn endpoints(
         .collect()
 }
 
+/// Where one broker listens, as seen through the client's listener.
+pub(super) fn endpoint(shard: &Shard, client: &Client, node: NodeId) -> Option<MetadataBroker> {
+    brokers(shard, client).into_iter().find(|broker| broker.node == node)
+}
+
 pub(super) async fn metadata(
     shard: &Rc<Shard>,
     client: &Rc<Client>,

@@ -11,6 +11,7 @@ mod cluster;
 mod configs;
 mod control;
 mod fetch;
+mod groups;
 mod offsets;
 mod produce;
 mod producers;
@@ -88,6 +89,17 @@ async fn route(
         ApiKey::ListOffsets => offsets::list_offsets(shard, header, body).await,
         ApiKey::OffsetForLeaderEpoch => offsets::epoch_ends(shard, header, body).await,
         ApiKey::DeleteRecords => records::delete_records(shard, header, body).await,
+        ApiKey::OffsetCommit => groups::commit(shard, header, body).await,
+        ApiKey::OffsetFetch => groups::fetch(shard, header, body).await,
+        ApiKey::OffsetDelete => groups::delete_offsets(shard, header, body).await,
+        ApiKey::FindCoordinator => groups::find(shard, client, header, body).await,
+        ApiKey::JoinGroup => groups::join(shard, client, header, body).await,
+        ApiKey::SyncGroup => groups::sync(shard, header, body).await,
+        ApiKey::Heartbeat => groups::heartbeat(shard, header, body).await,
+        ApiKey::LeaveGroup => groups::leave(shard, header, body).await,
+        ApiKey::ListGroups => groups::list(shard, header, body).await,
+        ApiKey::DescribeGroups => groups::describe(shard, header, body).await,
+        ApiKey::DeleteGroups => groups::delete(shard, header, body).await,
         ApiKey::Metadata => cluster::metadata(shard, client, header, body).await,
         ApiKey::ApiVersions => cluster::api_versions(shard, header, body),
         ApiKey::DescribeCluster => cluster::describe_cluster(shard, client, header, body),

@@ -8,7 +8,7 @@ use crate::log::aborted;
 use crate::log::log::Log;
 use crate::log::message::{AbortedTransaction, AtLeast, Found, LogRead, ReadError};
 use crate::log::segment::Segment;
-use crate::protocol::batch::{BatchHeader, BatchView};
+use crate::protocol::batch::{BatchError, BatchHeader, BatchView};
 use crate::protocol::record::EndMarker;
 use crate::protocol::timestamps::{Located, Unreadable, first_at_or_after, max_timestamp_record};
 use crate::runtime::FileSlice;
@@ -113,6 +113,37 @@ impl Log {
                     false => None,
                 };
                 visit(&header, marker);
+                self.0.runtime.pass().await;
+            }
+            next = self.behind(segment.base);
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with each batch that has offsets in `from..to`. Ends at its first error.
+    pub async fn scan_batches(
+        &self,
+        from: Offset,
+        to: Offset,
+        mut visit: impl FnMut(&BatchView<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut next = self.floor(from).or_else(|| self.floor(self.end()));
+        while let Some(segment) = next.filter(|segment| segment.base < to) {
+            let position = segment.position_near(from.max(segment.base)).await?;
+            let mut walk = segment.walk(position).await?;
+            self.note_open(&segment);
+            while let Some((header, position)) = walk.next().await? {
+                if header.base_offset >= to.to_wire() {
+                    return Ok(());
+                }
+                if header.last_offset() < from.to_wire() {
+                    continue;
+                }
+                let bytes = walk.batch(&header, position).await?;
+                let damaged = |error: BatchError| {
+                    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+                };
+                visit(&BatchView::parse(&bytes).map_err(damaged)?)?;
                 self.0.runtime.pass().await;
             }
             next = self.behind(segment.base);

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{CallId, LeaderEpoch, Offset, PartitionKey, ShardId};
+use crate::group::message::{List, Listed};
 use crate::metadata::{Delta, Image};
 use crate::partition::replica::DeleteRecordsError;
 use crate::partition::{
     AppendOutcome, EpochEnd, FetchError, FetchFrom, Fetched, OffsetFound, OffsetQuery, RequiredAcks,
 };
+use crate::protocol::ErrorCode;
 use crate::protocol::validate::Validated;
 use kafka_protocol::messages::describe_producers_response::ProducerState;
 use kafka_protocol::messages::{
@@ -67,6 +69,11 @@ pub enum Ask {
     Producers(Vec<PartitionKey>),
     /// Sizes of all partitions of the core.
     Sizes,
+    /// Requests to group coordinators, each with its partition of `__consumer_offsets`. The answer
+    /// follows when all have theirs.
+    Groups(Vec<(i32, crate::group::Request)>),
+    /// The groups of the core.
+    ListGroups(List),
     /// Begin: open the partitions this core owns.
     Start(Arc<StartUp>),
     /// All cores have begun: listen for clients.
@@ -109,6 +116,10 @@ pub enum Answer {
     Producers(Vec<Result<Vec<ProducerState>, FetchError>>),
     /// The partitions and their sizes in bytes.
     Sizes(Vec<(PartitionKey, u64)>),
+    /// The coordinators' answers.
+    Groups(Vec<crate::group::Answer>),
+    /// The groups, and the error of a coordinator that can not tell its own.
+    ListGroups(ErrorCode, Vec<Listed>),
     /// It was done: this core acts on it.
     Applied,
     /// The lines of the checkpoint files.

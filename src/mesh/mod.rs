@@ -10,6 +10,7 @@
 
 mod apply;
 mod early;
+mod groups;
 pub mod message;
 mod owner;
 mod read;

@@ -17,6 +17,11 @@ impl Shard {
         match ask {
             Ask::Append { acks, batches } => self.answer_append(to, acks, batches),
             Ask::Read(ask) => self.answer_read(to, ask),
+            Ask::Groups(asked) => self.answer_groups(to, asked),
+            Ask::ListGroups(list) => {
+                let (error, groups) = self.list_groups(&list);
+                self.reply(to, Answer::ListGroups(error, groups));
+            }
             Ask::Control(ask) => {
                 self.control.borrow_mut().push_back((to, ask));
                 self.control_notice.notify();
@@ -112,7 +117,11 @@ impl Shard {
                 Answer::Applied
             }
             Ask::Close => self.close_partitions().await,
-            Ask::Append { .. } | Ask::Read(_) | Ask::Control(_) => {
+            Ask::Append { .. }
+            | Ask::Read(_)
+            | Ask::Groups(_)
+            | Ask::ListGroups(_)
+            | Ask::Control(_) => {
                 unreachable!("answered on their own paths")
             }
         }

@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use crate::base::{CallId, Instant, PartitionKey, ShardId, Uuid};
 use crate::config::BrokerConfig;
 use crate::mesh::early::EarlyAppends;
+use crate::mesh::groups::Groups;
 use crate::mesh::message::{Answer, Ask, Body, ControlAsk, Envelope, StartUp};
 use crate::mesh::settings::TopicSettings;
 use crate::metadata::{ConfigResource, Image, Topic, placement};
@@ -56,6 +57,7 @@ pub struct Shard {
     pub lifecycle: Notice,
     /// Something the checkpoint files tell may have changed since they were written.
     pub checkpoints_stale: Cell<bool>,
+    pub(super) groups: Groups,
     lanes: Lanes<Envelope>,
     cluster_id: RefCell<Rc<str>>,
     config: RefCell<Arc<BrokerConfig>>,
@@ -103,6 +105,7 @@ impl Shard {
             exiting: Cell::new(false),
             lifecycle: Notice::new(),
             checkpoints_stale: Cell::new(false),
+            groups: Groups::default(),
             lanes,
             cluster_id: RefCell::new(Rc::from("")),
             image: RefCell::default(),
@@ -155,6 +158,7 @@ impl Shard {
             *self.config.borrow_mut() = Arc::new(config);
         }
         *self.image.borrow_mut() = image;
+        self.tell_groups();
     }
 
     /// The core that owns a partition.
@@ -212,13 +216,16 @@ impl Shard {
     }
 
     /// Sets a partition's place.
-    pub fn put_partition(&self, key: PartitionKey, slot: PartitionSlot) {
+    pub fn put_partition(self: &Rc<Self>, key: PartitionKey, slot: PartitionSlot) {
         let open = match &slot {
             PartitionSlot::Open(partition) => Some(partition.clone()),
             PartitionSlot::Opening | PartitionSlot::Failed => None,
         };
         self.partitions.borrow_mut().insert(key, slot);
         self.end_early_appends(key, open.as_ref());
+        if let Some(partition) = open {
+            self.begin_groups(&partition);
+        }
         self.opened.notify();
     }
 
@@ -226,6 +233,9 @@ impl Shard {
     pub fn remove_partition(&self, key: PartitionKey) -> Option<PartitionSlot> {
         let removed = self.partitions.borrow_mut().remove(&key);
         self.end_early_appends(key, None);
+        if let Some(PartitionSlot::Open(partition)) = &removed {
+            self.end_groups(partition);
+        }
         self.opened.notify();
         removed
     }

@@ -63,9 +63,11 @@ pub struct Topic {
     pub partitions: BTreeMap<i32, Partition>,
 }
 
+/// The topic of groups and their offsets.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
 /// Topics that brokers use for themselves (Kafka's `Topic.INTERNAL_TOPICS`).
-const INTERNAL_TOPICS: [&str; 3] =
-    ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+const INTERNAL_TOPICS: [&str; 3] = [OFFSETS_TOPIC, "__transaction_state", "__share_group_state"];
 
 impl Topic {
     /// A partition of it.

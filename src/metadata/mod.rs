@@ -20,7 +20,9 @@ mod topic_name;
 pub use apply::ApplyError;
 pub use codec::DecodeError;
 pub use delta::Delta;
-pub use image::{ConfigResource, Image, Partition, Position, ResourceKind, Settings, Topic};
+pub use image::{
+    ConfigResource, Image, OFFSETS_TOPIC, Partition, Position, ResourceKind, Settings, Topic,
+};
 pub use record::Record;
 pub use replay::Replay;
 pub use snapshot::METADATA_VERSION;

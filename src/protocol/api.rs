@@ -80,6 +80,24 @@ apis! {
     ListOffsets = 2, 1..=11, flexible 6;
     /// Tells brokers, topics and leaders.
     Metadata = 3, 0..=13, flexible 9;
+    /// Keeps offsets of groups.
+    OffsetCommit = 8, 2..=10, flexible 8;
+    /// Tells offsets of groups.
+    OffsetFetch = 9, 1..=10, flexible 6;
+    /// Tells which brokers coordinate groups.
+    FindCoordinator = 10, 0..=6, flexible 3;
+    /// Joins a classic group.
+    JoinGroup = 11, 0..=9, flexible 6;
+    /// Tells that a member of a classic group is alive.
+    Heartbeat = 12, 0..=4, flexible 4;
+    /// Leaves a classic group.
+    LeaveGroup = 13, 0..=5, flexible 4;
+    /// Hands out the assignments of a classic group.
+    SyncGroup = 14, 0..=5, flexible 4;
+    /// Tells what classic groups are like.
+    DescribeGroups = 15, 0..=6, flexible 5;
+    /// Tells which groups there are.
+    ListGroups = 16, 0..=5, flexible 3;
     /// Tells the versions and features served.
     ApiVersions = 18, 0..=4, flexible 3;
     /// Makes topics.
@@ -100,12 +118,16 @@ apis! {
     DescribeLogDirs = 35, 1..=5, flexible 2;
     /// Adds partitions to topics.
     CreatePartitions = 37, 0..=3, flexible 2;
+    /// Forgets groups.
+    DeleteGroups = 42, 0..=2, flexible 2;
     /// Starts leader elections.
     ElectLeaders = 43, 0..=2, flexible 2;
     /// Changes single settings of a resource.
     IncrementalAlterConfigs = 44, 0..=1, flexible 1;
     /// Tells the replica moves that are under way.
     ListPartitionReassignments = 46, 0..=0, flexible 0;
+    /// Forgets offsets of groups.
+    OffsetDelete = 47, 0..=0, flexible 1;
     /// Tells the cluster's id and brokers.
     DescribeCluster = 60, 0..=2, flexible 0;
     /// Tells the producers known to partitions.

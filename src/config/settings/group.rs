@@ -68,17 +68,16 @@ pub const ROWS: &[Setting] = &[
         .at_least(1)
         .high()
         .no_effect("Threads of the group coordinator; Corelog's run on the cores."),
-    int("group.initial.rebalance.delay.ms", number(3000)).no_effect(
+    int("group.initial.rebalance.delay.ms", number(3000)).works(
         "Time a new group waits for more members before its first rebalance, in \
              milliseconds.",
     ),
-    int("group.max.session.timeout.ms", number(1_800_000)).no_effect(
-        "Longest session timeout a member of a classic group may ask for, in milliseconds.",
-    ),
+    int("group.max.session.timeout.ms", number(1_800_000))
+        .works("Longest session timeout a member of a classic group may ask for, in milliseconds."),
     int("group.max.size", number(i32::MAX as i64))
         .at_least(1)
-        .no_effect("Most members of a classic group."),
-    int("group.min.session.timeout.ms", number(6000)).no_effect(
+        .works("Most members of a classic group."),
+    int("group.min.session.timeout.ms", number(6000)).works(
         "Shortest session timeout a member of a classic group may ask for, in milliseconds.",
     ),
     int("group.streams.assignment.interval.ms", number(1000))
@@ -124,7 +123,7 @@ pub const ROWS: &[Setting] = &[
     ),
     int("offset.metadata.max.bytes", number(4096))
         .high()
-        .no_effect("Largest note a consumer may store with a committed offset, in bytes."),
+        .works("Largest note a consumer may store with a committed offset, in bytes."),
     int("offsets.commit.timeout.ms", number(5000))
         .at_least(1)
         .high()
@@ -136,24 +135,23 @@ pub const ROWS: &[Setting] = &[
     long("offsets.retention.check.interval.ms", number(600_000))
         .at_least(1)
         .high()
-        .no_effect("Time between two looks for expired offsets, in milliseconds."),
+        .works("Time between two looks for expired offsets, in milliseconds."),
     int("offsets.retention.minutes", number(10_080))
         .at_least(1)
         .high()
-        .no_effect("Minutes the offsets of an empty group are kept."),
+        .works("Minutes the offsets of an empty group are kept."),
     int("offsets.topic.compression.codec", number(0))
         .high()
-        .no_effect("Compression of the offsets topic, by number."),
+        .works("Compression of the offsets topic, by number."),
     int("offsets.topic.num.partitions", number(50))
         .at_least(1)
         .high()
-        .no_effect("Partitions of `__consumer_offsets`; must not be changed once it exists."),
-    short("offsets.topic.replication.factor", number(3))
-        .at_least(1)
-        .high()
-        .no_effect("Replicas of `__consumer_offsets`."),
+        .works("Partitions of `__consumer_offsets`; must not be changed once it exists."),
+    short("offsets.topic.replication.factor", number(3)).at_least(1).high().works(
+        "Replicas of `__consumer_offsets`, or as many as there are brokers when it is created.",
+    ),
     int("offsets.topic.segment.bytes", number(104_857_600))
         .at_least(1)
         .high()
-        .no_effect("Segment size of `__consumer_offsets`, in bytes."),
+        .works("Segment size of `__consumer_offsets`, in bytes."),
 ];

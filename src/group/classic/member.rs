@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::base::Instant;
+use crate::group::classic::convert::Part;
 use crate::group::message::{DescribedMember, Join, JoinedMember, Ticket};
 use crate::group::record::{MemberValue, kept};
 use crate::protocol::Str;
@@ -54,6 +55,23 @@ impl Member {
             session_timeout_ms: value.session_timeout_ms,
             protocols: vec![(protocol.clone(), value.subscription)],
             assignment: value.assignment,
+            joining: None,
+            syncing: None,
+            is_new: false,
+            expires: None,
+        }
+    }
+
+    /// A member that a group of the other protocol had.
+    pub(super) fn from_part(part: Part) -> Self {
+        Self {
+            instance: part.instance,
+            client_id: part.client_id,
+            client_host: part.client_host,
+            rebalance_timeout_ms: part.rebalance_timeout_ms,
+            session_timeout_ms: part.session_timeout_ms,
+            protocols: part.protocols,
+            assignment: Bytes::new(),
             joining: None,
             syncing: None,
             is_new: false,

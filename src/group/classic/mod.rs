@@ -15,12 +15,13 @@
 //! Invariants: the generation never goes back; a member waits with one Join and one Sync at most;
 //! `wake` is never later than the earliest deadline.
 //! Elsewhere: joining (`join`), rebalances and time (`rebalance`), assignments, heartbeats and
-//! leaving (`sync`).
+//! leaving (`sync`), moves from and to the consumer protocol (`convert`).
 
+pub(super) mod convert;
 pub(super) mod join;
 mod member;
 mod rebalance;
-mod subscription;
+pub(super) mod subscription;
 mod sync;
 
 use std::collections::{BTreeMap, BTreeSet};

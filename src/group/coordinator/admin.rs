@@ -1,13 +1,15 @@
 //! What admins ask: which groups there are, what they are like, to forget them.
 
 use crate::group::classic::State;
-use crate::group::coordinator::{Coordinator, Effect, Write};
+use crate::group::consumer::State as ConsumerState;
+use crate::group::coordinator::{Coordinator, Effect, Failing, Kind, Write};
 use crate::group::message::{Answer, Describe, Described, List, Listed, Ticket};
 use crate::group::record::{Record, kept};
 use crate::protocol::{ErrorCode, Str};
 
-/// The type's name of groups of the classic protocol.
+/// The types' names of groups of the two protocols.
 const CLASSIC: &str = "classic";
+const CONSUMER: &str = "consumer";
 
 /// The state's name of groups that are none.
 const DEAD: &str = "Dead";
@@ -20,30 +22,36 @@ impl Coordinator {
         let has = |filter: &[Str], name: &str| {
             filter.is_empty() || filter.iter().any(|one| one.trim().eq_ignore_ascii_case(name))
         };
-        if !has(&list.types, CLASSIC) {
-            return Vec::new();
-        }
-        let wanted =
-            self.groups.iter().filter(|(_, group)| has(&list.states, group.classic.state().name()));
-        wanted
-            .map(|(id, group)| Listed {
+        let listed = |id: &Str, kind: &Kind| match kind {
+            Kind::Classic(classic) => Listed {
                 group: id.clone(),
-                protocol_type: group.classic.protocol_type().cloned().unwrap_or_default(),
-                state: group.classic.state().name(),
+                protocol_type: classic.protocol_type().cloned().unwrap_or_default(),
+                state: classic.state().name(),
                 kind: CLASSIC,
-            })
-            .collect()
+            },
+            Kind::Consumer(consumer) => Listed {
+                group: id.clone(),
+                protocol_type: Str::from_static_str(CONSUMER),
+                state: consumer.state().name(),
+                kind: CONSUMER,
+            },
+        };
+        let all = self.groups.iter().map(|(id, group)| listed(id, &group.kind));
+        all.filter(|one| has(&list.types, one.kind) && has(&list.states, one.state)).collect()
     }
 
     pub(super) fn describe(&self, describe: &Describe) -> Vec<Described> {
-        let one = |id: &Str| match self.groups.get(id) {
-            Some(group) => group.classic.describe(id),
-            None if describe.version >= VERSION_UNKNOWN_GROUP => Described {
-                state: DEAD,
-                message: Some(format!("Group {id} not found.")),
-                ..Described::refused(ErrorCode::GroupIdNotFound, id)
-            },
-            None => Described { state: DEAD, ..Described::refused(ErrorCode::None, id) },
+        let one = |id: &Str| {
+            let message = match self.groups.get(id).map(|group| &group.kind) {
+                Some(Kind::Classic(classic)) => return classic.describe(id),
+                Some(Kind::Consumer(_)) => format!("Group {id} is not a classic group."),
+                None => format!("Group {id} not found."),
+            };
+            if describe.version < VERSION_UNKNOWN_GROUP {
+                return Described { state: DEAD, ..Described::refused(ErrorCode::None, id) };
+            }
+            let refused = Described::refused(ErrorCode::GroupIdNotFound, id);
+            Described { state: DEAD, message: Some(message), ..refused }
         };
         describe.groups.iter().map(one).collect()
     }
@@ -52,18 +60,19 @@ impl Coordinator {
         let mut results = Vec::new();
         let mut write = Write::new(Vec::new());
         for id in groups {
-            let error = match self.groups.get(id).map(|group| group.classic.state()) {
+            let is_empty = self.groups.get(id).map(|group| match &group.kind {
+                Kind::Classic(classic) => classic.state() == State::Empty,
+                Kind::Consumer(consumer) => consumer.state() == ConsumerState::Empty,
+            });
+            let error = match is_empty {
                 None => ErrorCode::GroupIdNotFound,
-                Some(State::Empty) => ErrorCode::None,
-                Some(State::PreparingRebalance | State::CompletingRebalance | State::Stable) => {
-                    ErrorCode::NonEmptyGroup
-                }
+                Some(true) => ErrorCode::None,
+                Some(false) => ErrorCode::NonEmptyGroup,
             };
             results.push((kept(id), error));
             if !error.is_error() {
                 write.records.extend(self.offset_tombstones(id));
-                write.records.push(Record::Group(kept(id), None));
-                write.deleted.extend(self.take_group(id).map(|classic| (kept(id), classic)));
+                self.delete_group(id, &mut write);
             }
         }
         let answer = Answer::Delete(results);
@@ -72,5 +81,20 @@ impl Coordinator {
         }
         write.answers.push((ticket, answer));
         self.append(write, effects);
+    }
+
+    /// Takes a group out, and adds the records that say so.
+    pub(super) fn delete_group(&mut self, id: &Str, write: &mut Write) {
+        match self.take_group(id) {
+            None => {}
+            Some(Kind::Classic(classic)) => {
+                write.records.push(Record::Group(kept(id), None));
+                write.deleted.push((kept(id), classic));
+            }
+            Some(Kind::Consumer(consumer)) => {
+                write.records.extend(consumer.tombstones(&kept(id)));
+                write.failing = Failing::Reload;
+            }
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Offsets of groups: committing, fetching, deleting, expiring.
 
 use crate::group::Now;
-use crate::group::classic::State;
-use crate::group::coordinator::{Coordinator, Effect, Write, push_answers};
+use crate::group::classic::{Classic, State};
+use crate::group::coordinator::{Coordinator, Effect, Group, Kind, Write, push_answers};
 use crate::group::message::{
     Answer, Commit, CommitPartition, CommitTopic, DeleteOffsets, Fetch, Request, Ticket,
 };
@@ -47,9 +47,11 @@ impl Coordinator {
     fn check_commit(&self, commit: &Commit) -> Result<(), ErrorCode> {
         let member = commit.member.as_ref();
         match self.groups.get(&commit.group) {
-            Some(group) => {
-                let (instance, generation) = (commit.instance.as_ref(), commit.generation);
-                group.classic.check_commit(member, instance, generation)
+            Some(Group { kind: Kind::Classic(classic), .. }) => {
+                classic.check_commit(member, commit.instance.as_ref(), commit.generation)
+            }
+            Some(Group { kind: Kind::Consumer(consumer), .. }) => {
+                consumer.check_commit(commit, &self.image)
             }
             None if commit.generation.is_none() => Ok(()),
             None if commit.version >= VERSION_UNKNOWN_GROUP => Err(ErrorCode::GroupIdNotFound),
@@ -103,9 +105,14 @@ impl Coordinator {
     pub(super) fn answer_fetches(&self, fetches: Vec<(Ticket, Fetch)>, effects: &mut Vec<Effect>) {
         let nothing = Offsets::default();
         let answer = |(ticket, fetch): (Ticket, Fetch)| {
-            let is_known = self.groups.contains_key(&fetch.group);
-            let offsets = if is_known { &self.offsets } else { &nothing };
-            (ticket, Answer::Fetch(offsets.fetch(&fetch)))
+            let group = self.groups.get(&fetch.group);
+            let offsets = if group.is_some() { &self.offsets } else { &nothing };
+            let checked = group.and_then(Group::as_consumer).map(|one| one.check_fetch(&fetch));
+            let answer = match checked {
+                Some(Err(error)) => Request::Fetch(fetch).refusal(error),
+                Some(Ok(())) | None => Answer::Fetch(offsets.fetch(&fetch)),
+            };
+            (ticket, answer)
         };
         push_answers(fetches.into_iter().map(answer), effects);
     }
@@ -120,15 +127,15 @@ impl Coordinator {
             let answer = Answer::DeleteOffsets(ErrorCode::GroupIdNotFound, Vec::new());
             return effects.push(Effect::Answer { ticket, answer });
         };
-        let classic = &group.classic;
-        if classic.state() != State::Empty && !classic.is_consumer() {
+        let classic = group.as_classic();
+        if classic.is_some_and(|one| one.state() != State::Empty && !one.is_consumer()) {
             let answer = Answer::DeleteOffsets(ErrorCode::NonEmptyGroup, Vec::new());
             return effects.push(Effect::Answer { ticket, answer });
         }
         let mut records = Vec::new();
         let mut topics = Vec::new();
         for (topic, partitions) in &delete.topics {
-            let is_used = classic.subscribes(topic);
+            let is_used = group.subscribes(topic);
             let mut results = Vec::new();
             for partition in partitions {
                 let (group, topic) = (kept(&delete.group), kept(topic));
@@ -187,38 +194,58 @@ impl Coordinator {
 
     fn expire_offsets_of(&mut self, now: Now, id: &Str, effects: &mut Vec<Effect>) {
         let Some(group) = self.groups.get(id) else { return };
-        let classic = &group.classic;
-        let unused = match (classic.protocol_type(), classic.state()) {
-            (None, _) => Some(Unused::SinceCommit),
-            (Some(_), State::Empty) => {
-                Some(classic.state_since().map_or(Unused::SinceCommit, Unused::Since))
-            }
-            (Some(_), State::Stable) if classic.is_consumer() && classic.subscription_known() => {
-                Some(Unused::SinceCommit)
-            }
-            (Some(_), State::Stable | State::PreparingRebalance | State::CompletingRebalance) => {
-                None
-            }
+        let unused = match &group.kind {
+            Kind::Classic(classic) => unused_since(classic),
+            Kind::Consumer(_) => Some(Unused::SinceCommit),
         };
         let retention = self.settings.offsets_retention;
         let expired = unused.map_or_else(Vec::new, |unused| {
-            let in_use = |topic: &Str| classic.subscribes(topic);
+            let in_use = |topic: &Str| group.subscribes(topic);
             self.offsets.expired(id, now.wall, unused, retention, in_use)
         });
         let all_expired = expired.len() == self.offsets.of(id).count();
-        let is_over = all_expired && classic.is_deserted();
+        let is_over = all_expired
+            && match &group.kind {
+                Kind::Classic(classic) => classic.is_deserted(),
+                Kind::Consumer(consumer) => consumer.is_empty(),
+            };
         let mut records: Vec<Record> =
             expired.into_iter().map(|key| Record::Offset(key, None)).collect();
-        if is_over {
-            records.push(Record::Group(kept(id), None));
-        }
-        while !records.is_empty() {
+        while !records.is_empty() || is_over {
             let rest = records.split_off(records.len().min(EXPIRED_TOGETHER_MAX));
             let mut write = Write::new(std::mem::replace(&mut records, rest));
-            if records.is_empty() && is_over {
-                write.deleted.extend(self.take_group(id).map(|classic| (kept(id), classic)));
+            let is_last = records.is_empty();
+            if is_last && is_over {
+                self.delete_group(id, &mut write);
             }
             self.append(write, effects);
+            if is_last {
+                return;
+            }
         }
+    }
+}
+
+impl Group {
+    /// Whether its members consume `topic`, as far as is known.
+    fn subscribes(&self, topic: &Str) -> bool {
+        match &self.kind {
+            Kind::Classic(classic) => classic.subscribes(topic),
+            Kind::Consumer(consumer) => consumer.subscribes(topic),
+        }
+    }
+}
+
+/// Since when a classic group's offsets count as unused; `None` for those in use.
+fn unused_since(classic: &Classic) -> Option<Unused> {
+    match (classic.protocol_type(), classic.state()) {
+        (None, _) => Some(Unused::SinceCommit),
+        (Some(_), State::Empty) => {
+            Some(classic.state_since().map_or(Unused::SinceCommit, Unused::Since))
+        }
+        (Some(_), State::Stable) if classic.is_consumer() && classic.subscription_known() => {
+            Some(Unused::SinceCommit)
+        }
+        (Some(_), State::Stable | State::PreparingRebalance | State::CompletingRebalance) => None,
     }
 }

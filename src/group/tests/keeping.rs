@@ -26,7 +26,7 @@ fn offsets_are_taken_from_members_of_this_generation_and_from_clients_of_empty_g
     let mut long = commit(&ids[0], Some(generation), 8);
     long.topics[0].partitions[0].metadata = Some(text(&"x".repeat(4097)));
     assert_eq!(bench.commit_error(long), ErrorCode::OffsetMetadataTooLarge);
-    let all = Fetch { group: text("g"), topics: None, require_stable: false };
+    let all = Fetch::of(text("g"));
     let Answer::Fetch(fetched) = bench.answered(Request::Fetch(all)) else { panic!() };
     let found = &fetched.topics[0].partitions[0];
     assert_eq!((found.offset, &*found.metadata), (Some(7), "note"));

@@ -31,6 +31,8 @@ struct Bench {
     log: Vec<Record>,
     answers: BTreeMap<u64, Answer>,
     unanswered: BTreeSet<u64>,
+    /// Whether the coordinator asks to be loaded anew.
+    reloads: bool,
     /// Whether records are committed as soon as they are appended.
     commits_at_once: bool,
 }
@@ -116,7 +118,8 @@ fn commit(member: &str, generation: Option<i32>, offset: i64) -> Commit {
 
 fn fetch(require_stable: bool) -> Request {
     let topic = FetchTopic { name: text("t"), id: None, partitions: vec![0] };
-    Request::Fetch(Fetch { group: text("g"), topics: Some(vec![topic]), require_stable })
+    let topics = Some(vec![topic]);
+    Request::Fetch(Fetch { topics, require_stable, ..Fetch::of(text("g")) })
 }
 
 impl Bench {
@@ -130,6 +133,7 @@ impl Bench {
             log: Vec::new(),
             answers: BTreeMap::new(),
             unanswered: BTreeSet::new(),
+            reloads: false,
             commits_at_once: true,
         };
         let mut effects = Vec::new();
@@ -142,15 +146,14 @@ impl Bench {
         for effect in effects {
             match effect {
                 Effect::Append { write, records } => self.pending.push((write, records)),
+                Effect::Reload => self.reloads = true,
                 Effect::Answer { ticket, answer } => {
                     assert!(self.unanswered.remove(&ticket.0), "{ticket:?} is answered once");
                     self.answers.insert(ticket.0, answer);
                 }
             }
         }
-        for group in self.coordinator.classics() {
-            group.check_invariants();
-        }
+        self.coordinator.check_invariants();
         while self.commits_at_once && !self.pending.is_empty() {
             self.commit_one();
         }

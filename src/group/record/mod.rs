@@ -1,15 +1,18 @@
-//! The records of `__consumer_offsets` that classic groups and committed offsets are made of.
+//! The records of `__consumer_offsets` that groups and committed offsets are made of.
 //!
 //! | key | its fields                | value                                      | written |
 //! |-----|---------------------------|--------------------------------------------|---------|
 //! | 0   | as key 1                  | an offset, from before version 0.9         | never   |
 //! | 1   | group, topic, partition   | an offset (`OffsetCommitValue`)            | 1, 3, 4 |
 //! | 2   | group                     | a classic group (`GroupMetadataValue`)     | 3       |
-//! | 3.. | groups of other protocols | not read here: [`Record::Other`]           | never   |
+//! | 3.. | consumer groups           | see [`consumer`]: keys 3 to 8, and 16      | 0       |
+//! | 9.. | share and streams groups  | not read here: [`Record::Other`]           | never   |
 //!
 //! A key without a value is a tombstone. Invariants: keys are byte for byte Apache Kafka's, or
 //! compaction would keep two of a kind; no bytes make the decoder panic or reserve more than they
 //! hold. Not here: what the records mean (`coordinator`).
+
+pub mod consumer;
 
 use bytes::Bytes;
 
@@ -17,12 +20,25 @@ use crate::base::{LeaderEpoch, Timestamp, Uuid};
 use crate::protocol::Str;
 use crate::protocol::wire::{Form, Malformed, Reader, Version, Writer};
 
+pub use consumer::{
+    ClassicMemberValue, ClassicProtocolValue, ConsumerGroupValue, ConsumerMemberValue,
+    CurrentMemberValue, CurrentTopicValue, MemberKey, RegularExpressionKey, RegularExpressionValue,
+    TargetEpochValue, TargetMemberValue, TargetTopicValue,
+};
+
 /// Elements the arrays of one record may hold together.
 const ELEMENTS_MAX: usize = 1 << 20;
 
 const KEY_OFFSET_LEGACY: i16 = 0;
 const KEY_OFFSET: i16 = 1;
 const KEY_GROUP: i16 = 2;
+const KEY_CONSUMER_GROUP: i16 = 3;
+const KEY_CONSUMER_TOPICS: i16 = 4;
+const KEY_CONSUMER_MEMBER: i16 = 5;
+const KEY_TARGET_EPOCH: i16 = 6;
+const KEY_TARGET_MEMBER: i16 = 7;
+const KEY_CURRENT_MEMBER: i16 = 8;
+const KEY_REGULAR_EXPRESSION: i16 = 16;
 
 /// Versions of `OffsetCommitValue`: with an expiry of its own, with a leader epoch, with tags.
 const OFFSET_WITH_EXPIRY: i16 = 1;
@@ -43,6 +59,21 @@ pub enum Record {
     Offset(OffsetKey, Option<OffsetValue>),
     /// A classic group; `None` deletes it.
     Group(Str, Option<GroupValue>),
+    /// A consumer group's epoch; `None` deletes it.
+    ConsumerGroup(Str, Option<ConsumerGroupValue>),
+    /// A consumer group's topics as kept before version 4.1, whose bytes nobody reads any more; only
+    /// that it is there matters, for it is then to be deleted with `None`.
+    ConsumerTopics(Str, Option<Bytes>),
+    /// What a member of a consumer group said of itself; `None` deletes it.
+    ConsumerMember(MemberKey, Option<ConsumerMemberValue>),
+    /// The epoch of a consumer group's target assignment; `None` deletes it.
+    TargetEpoch(Str, Option<TargetEpochValue>),
+    /// What a member of a consumer group is to have; `None` deletes it.
+    TargetMember(MemberKey, Option<TargetMemberValue>),
+    /// What a member of a consumer group has; `None` deletes it.
+    CurrentMember(MemberKey, Option<CurrentMemberValue>),
+    /// The topics that match a regular expression; `None` deletes it.
+    RegularExpression(RegularExpressionKey, Option<RegularExpressionValue>),
     /// A record of another kind, by its key's version: it is passed over.
     Other(i16),
 }
@@ -128,20 +159,37 @@ impl Record {
     ///
     /// `None` for [`Record::Other`], which is never written.
     pub fn encode(&self) -> Option<(Bytes, Option<Bytes>)> {
+        let key = self.encode_key()?;
+        let value = match self {
+            Self::Offset(_, value) => value.as_ref().map(encode_offset),
+            Self::Group(_, value) => value.as_ref().map(encode_group),
+            Self::ConsumerGroup(_, value) => value.map(ConsumerGroupValue::encode),
+            Self::ConsumerTopics(_, value) => value.clone(),
+            Self::ConsumerMember(_, value) => value.as_ref().map(ConsumerMemberValue::encode),
+            Self::TargetEpoch(_, value) => value.map(TargetEpochValue::encode),
+            Self::TargetMember(_, value) => value.as_ref().map(TargetMemberValue::encode),
+            Self::CurrentMember(_, value) => value.as_ref().map(CurrentMemberValue::encode),
+            Self::RegularExpression(_, value) => value.as_ref().map(RegularExpressionValue::encode),
+            Self::Other(_) => return None,
+        };
+        Some((key, value))
+    }
+
+    fn encode_key(&self) -> Option<Bytes> {
+        let of_group = |kind, group: &Str| Some(consumer::group_key(kind, group));
+        let of_member =
+            |kind, key: &MemberKey| Some(consumer::pair_key(kind, &key.group, &key.member));
         match self {
-            Self::Offset(key, value) => {
-                let mut out = Writer::new();
-                out.i16(KEY_OFFSET);
-                out.string(Form::Classic, Some(&key.group));
-                out.string(Form::Classic, Some(&key.topic));
-                out.i32(key.partition);
-                Some((out.into_bytes(), value.as_ref().map(encode_offset)))
-            }
-            Self::Group(group, value) => {
-                let mut out = Writer::new();
-                out.i16(KEY_GROUP);
-                out.string(Form::Classic, Some(group));
-                Some((out.into_bytes(), value.as_ref().map(encode_group)))
+            Self::Offset(key, _) => Some(encode_offset_key(key)),
+            Self::Group(group, _) => of_group(KEY_GROUP, group),
+            Self::ConsumerGroup(group, _) => of_group(KEY_CONSUMER_GROUP, group),
+            Self::ConsumerTopics(group, _) => of_group(KEY_CONSUMER_TOPICS, group),
+            Self::ConsumerMember(key, _) => of_member(KEY_CONSUMER_MEMBER, key),
+            Self::TargetEpoch(group, _) => of_group(KEY_TARGET_EPOCH, group),
+            Self::TargetMember(key, _) => of_member(KEY_TARGET_MEMBER, key),
+            Self::CurrentMember(key, _) => of_member(KEY_CURRENT_MEMBER, key),
+            Self::RegularExpression(key, _) => {
+                Some(consumer::pair_key(KEY_REGULAR_EXPRESSION, &key.group, &key.expression))
             }
             Self::Other(_) => None,
         }
@@ -166,7 +214,58 @@ impl Record {
                 let group = kept(&input.string(Form::Classic)?);
                 Ok(Self::Group(group, value.map(decode_group).transpose()?))
             }
+            kind => Self::decode_consumer(kind, &mut input, value),
+        }
+    }
+
+    /// Reads a record of a consumer group, whose key's fields are in `key`.
+    fn decode_consumer(
+        kind: i16,
+        key: &mut Reader,
+        value: Option<Bytes>,
+    ) -> Result<Self, Malformed> {
+        match kind {
+            KEY_CONSUMER_GROUP => {
+                Ok(Self::ConsumerGroup(text(key)?, read(value, ConsumerGroupValue::decode)?))
+            }
+            KEY_CONSUMER_TOPICS => {
+                let value = value.map(|value| Bytes::copy_from_slice(&value));
+                Ok(Self::ConsumerTopics(text(key)?, value))
+            }
+            KEY_CONSUMER_MEMBER => {
+                let value = read(value, ConsumerMemberValue::decode)?;
+                Ok(Self::ConsumerMember(member_key(key)?, value))
+            }
+            KEY_TARGET_EPOCH => {
+                Ok(Self::TargetEpoch(text(key)?, read(value, TargetEpochValue::decode)?))
+            }
+            KEY_TARGET_MEMBER => {
+                Ok(Self::TargetMember(member_key(key)?, read(value, TargetMemberValue::decode)?))
+            }
+            KEY_CURRENT_MEMBER => {
+                Ok(Self::CurrentMember(member_key(key)?, read(value, CurrentMemberValue::decode)?))
+            }
+            KEY_REGULAR_EXPRESSION => {
+                let key = RegularExpressionKey { group: text(key)?, expression: text(key)? };
+                Ok(Self::RegularExpression(key, read(value, RegularExpressionValue::decode)?))
+            }
             other => Ok(Self::Other(other)),
+        }
+    }
+
+    /// Whether it deletes what its key names.
+    pub fn is_tombstone(&self) -> bool {
+        match self {
+            Self::Offset(_, value) => value.is_none(),
+            Self::Group(_, value) => value.is_none(),
+            Self::ConsumerGroup(_, value) => value.is_none(),
+            Self::ConsumerTopics(_, value) => value.is_none(),
+            Self::ConsumerMember(_, value) => value.is_none(),
+            Self::TargetEpoch(_, value) => value.is_none(),
+            Self::TargetMember(_, value) => value.is_none(),
+            Self::CurrentMember(_, value) => value.is_none(),
+            Self::RegularExpression(_, value) => value.is_none(),
+            Self::Other(_) => false,
         }
     }
 
@@ -174,10 +273,34 @@ impl Record {
     pub fn group(&self) -> Option<&Str> {
         match self {
             Self::Offset(key, _) => Some(&key.group),
-            Self::Group(group, _) => Some(group),
+            Self::Group(group, _)
+            | Self::ConsumerGroup(group, _)
+            | Self::ConsumerTopics(group, _)
+            | Self::TargetEpoch(group, _) => Some(group),
+            Self::ConsumerMember(key, _)
+            | Self::TargetMember(key, _)
+            | Self::CurrentMember(key, _) => Some(&key.group),
+            Self::RegularExpression(key, _) => Some(&key.group),
             Self::Other(_) => None,
         }
     }
+}
+
+/// The next text of a key.
+fn text(key: &mut Reader) -> Result<Str, Malformed> {
+    Ok(kept(&key.string(Form::Classic)?))
+}
+
+fn member_key(key: &mut Reader) -> Result<MemberKey, Malformed> {
+    Ok(MemberKey { group: text(key)?, member: text(key)? })
+}
+
+/// The value of a consumer group's record, if it is no tombstone.
+fn read<T>(
+    value: Option<Bytes>,
+    fields: impl FnOnce(&mut Reader) -> Result<T, Malformed>,
+) -> Result<Option<T>, Malformed> {
+    value.map(|value| consumer::decode(value, fields)).transpose()
 }
 
 /// A copy of a text that does not hold on to the frame or batch it came in.
@@ -193,6 +316,15 @@ fn version_of(input: &mut Reader, compact_from: i16) -> Result<Version, Malforme
     } else {
         Err(Malformed::new("a group record's value has an unknown version"))
     }
+}
+
+fn encode_offset_key(key: &OffsetKey) -> Bytes {
+    let mut out = Writer::new();
+    out.i16(KEY_OFFSET);
+    out.string(Form::Classic, Some(&key.group));
+    out.string(Form::Classic, Some(&key.topic));
+    out.i32(key.partition);
+    out.into_bytes()
 }
 
 fn encode_offset(value: &OffsetValue) -> Bytes {
@@ -494,9 +626,11 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_passed_over_and_broken_bytes_are_refused() {
-        let other = Record::decode(Bytes::from_static(b"\x00\x03\x00\x01g"), None);
-        assert_eq!(other, Ok(Record::Other(3)));
-        assert_eq!(Record::Other(3).encode(), None);
+        for kind in (9..16).chain(17..30) {
+            let key = Bytes::from([&[0, kind], &b"\x00\x01g"[..]].concat());
+            assert_eq!(Record::decode(key, None), Ok(Record::Other(i16::from(kind))));
+            assert_eq!(Record::Other(i16::from(kind)).encode(), None);
+        }
         let (key, value) = Record::Group(text("g"), Some(group_value())).encode().unwrap();
         let value = value.unwrap();
         for end in 0..value.len() {

@@ -1,0 +1,255 @@
+//! What a group consumes, and who is to have which part of it.
+//!
+//! `ConsumerGroup`, `TargetAssignmentBuilder` and `TopicRegexResolver`, but expressions are
+//! resolved within the step that brings them, so that its answer knows their topics.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::base::Uuid;
+use crate::group::consumer::assignor::{Assignment, Assignor, Member as Spec, Subscriptions};
+use crate::group::consumer::member::{Member, Said, target_value};
+use crate::group::consumer::reconcile::Reconciliation;
+use crate::group::consumer::regex::TopicPattern;
+use crate::group::consumer::{Consumer, Resolved, Step, hash};
+use crate::group::record::{
+    ConsumerGroupValue, Record, RegularExpressionKey, RegularExpressionValue, TargetEpochValue,
+};
+use crate::metadata::Image;
+use crate::protocol::Str;
+
+/// Time after which a group looks at its topics even if nobody said that they changed, 24 days.
+const METADATA_REFRESH: Duration = Duration::from_millis(i32::MAX as u64);
+
+/// The least time between two looks for topics that match a group's expressions, in milliseconds.
+const EXPRESSIONS_REFRESH_MS_MIN: i64 = 10_000;
+
+/// Hashes of topics, kept until the topics change.
+#[derive(Clone, Debug, Default)]
+pub(in crate::group) struct TopicHashes(BTreeMap<Str, i64>);
+
+impl TopicHashes {
+    /// The topic changed.
+    pub(in crate::group) fn forget(&mut self, name: &Str) {
+        self.0.remove(name);
+    }
+
+    fn of(&mut self, name: &Str, image: &Image) -> Option<i64> {
+        if let Some(known) = self.0.get(name) {
+            return Some(*known);
+        }
+        let hash = hash::topic_hash(image.topic_named(name)?, image);
+        self.0.insert(name.clone(), hash);
+        Some(hash)
+    }
+}
+
+/// The version of an image, as it is on record with what was found in it.
+pub(in crate::group) fn version_of(image: &Image) -> i64 {
+    image.position().map_or(-1, |position| position.offset.to_wire())
+}
+
+impl Consumer {
+    /// The hash of the topics' metadata; 0 without topics.
+    pub(super) fn hash_topics(&self, step: &mut Step<'_>) -> i64 {
+        let mut hashes = Vec::new();
+        for topic in self.topics.keys() {
+            hashes.extend(step.hashes.of(topic, step.image).map(|hash| (&**topic, hash)));
+        }
+        hash::group_hash(hashes)
+    }
+
+    /// Deletes expressions that nobody subscribes to any more.
+    pub(super) fn drop_unused_expressions(&mut self, step: &mut Step<'_>) {
+        let is_unused = |expression: &&Str| !self.expressions.contains_key(*expression);
+        let unused: Vec<Str> = self.resolved.keys().filter(is_unused).cloned().collect();
+        for expression in unused {
+            let key = RegularExpressionKey { group: step.id.clone(), expression };
+            self.write(step, Record::RegularExpression(key, None));
+        }
+    }
+
+    /// Looks up the topics of expressions that are new, and of all when there are new topics or
+    /// it was long ago. Whether any expression has other topics now.
+    pub(super) fn resolve_expressions(&mut self, step: &mut Step<'_>) -> bool {
+        let all = self.expressions.keys();
+        let due: Vec<Str> = if self.is_expression_refresh_due(step) {
+            all.cloned().collect()
+        } else {
+            all.filter(|expression| !self.resolved.contains_key(*expression)).cloned().collect()
+        };
+        let mut has_changed = false;
+        for expression in due {
+            // Members bring valid ones alone; a record may have one of another dialect.
+            let parsed = TopicPattern::new(&expression).ok();
+            let matches = |name: &&str| parsed.as_ref().is_some_and(|one| one.matches(name));
+            let names = step.image.topics().map(|topic| &*topic.name).filter(matches);
+            let topics: Vec<Str> = names.map(|name| Str::from_string(name.to_owned())).collect();
+            let before = self.resolved.get(&expression);
+            let is_same = match before {
+                Some(before) => before.topics.iter().eq(&topics),
+                None => topics.is_empty(),
+            };
+            has_changed |= !is_same;
+            let key = RegularExpressionKey { group: step.id.clone(), expression };
+            let version = version_of(step.image);
+            let resolved_at_ms = step.now.wall.to_wire();
+            let value = RegularExpressionValue { topics, version, resolved_at_ms };
+            self.write(step, Record::RegularExpression(key, Some(value)));
+        }
+        has_changed
+    }
+
+    fn is_expression_refresh_due(&self, step: &Step<'_>) -> bool {
+        let oldest = |of: fn(&Resolved) -> i64| self.resolved.values().map(of).min();
+        let Some(resolved_at_ms) = oldest(|one| one.resolved_at_ms) else { return false };
+        let age_ms = step.now.wall.to_wire().saturating_sub(resolved_at_ms);
+        let interval = step.settings.consumer.regex_refresh_interval.as_millis();
+        age_ms > EXPRESSIONS_REFRESH_MS_MIN
+            && (oldest(|one| one.version).is_some_and(|version| version < step.topics_version)
+                || i128::from(age_ms) > i128::try_from(interval).unwrap_or(i128::MAX))
+    }
+
+    /// Raises the group's epoch if its subscription changed, or the topics did.
+    pub(super) fn refresh_metadata(&mut self, step: &mut Step<'_>, is_changed: bool) {
+        let is_due = self.refresh_at.is_none_or(|at| at <= step.now.instant);
+        if !is_changed && !is_due {
+            return;
+        }
+        let hash = self.hash_topics(step);
+        if is_changed || hash != self.metadata_hash {
+            self.bump(step, hash);
+        }
+        self.refresh_at = Some(step.now.instant + METADATA_REFRESH);
+        if self.has_old_topics {
+            let record = Record::ConsumerTopics(step.id.clone(), None);
+            self.write(step, record);
+        }
+    }
+
+    pub(super) fn write_epoch(&mut self, step: &mut Step<'_>, epoch: i32, metadata_hash: i64) {
+        let value = ConsumerGroupValue { epoch, metadata_hash };
+        let record = Record::ConsumerGroup(step.id.clone(), Some(value));
+        self.write(step, record);
+    }
+
+    /// Makes a target assignment of the group's epoch if there is none, and it is not too soon
+    /// after the last.
+    pub(super) fn update_target(&mut self, step: &mut Step<'_>) {
+        if self.target_epoch >= self.epoch || !self.may_assign(step) {
+            return;
+        }
+        for (id, assignment) in self.assign(step) {
+            if self.target.get(&id) != Some(&assignment) {
+                let key = step.member_key(&id);
+                self.write(step, Record::TargetMember(key, Some(target_value(&assignment))));
+            }
+        }
+        let assigned_at_ms = step.now.wall.to_wire();
+        let value = TargetEpochValue { epoch: self.epoch, assigned_at_ms };
+        let record = Record::TargetEpoch(step.id.clone(), Some(value));
+        self.write(step, record);
+    }
+
+    fn may_assign(&self, step: &Step<'_>) -> bool {
+        let interval_ms = i64::from(step.config.assignment_interval_ms(step.settings));
+        let at_ms = self.target_at_ms;
+        at_ms == 0 || interval_ms == 0 || step.now.wall.to_wire() >= at_ms + interval_ms
+    }
+
+    /// The assignor most members ask for; without any, the first of the settings.
+    pub(super) fn assignor(&self, settings: &crate::group::Settings) -> Assignor {
+        let known = |name: &Str| Assignor::from_name(name);
+        let asked = self.assignors.iter().filter(|(name, _)| known(name).is_some());
+        let most = asked.max_by_key(|(_, count)| **count).and_then(|(name, _)| known(name));
+        let first = || settings.consumer.assignors.iter().find_map(known);
+        most.or_else(first).unwrap_or(Assignor::Uniform)
+    }
+
+    fn assign(&self, step: &Step<'_>) -> Vec<(Str, Assignment)> {
+        let mut topics =
+            SubscribedTopics { group: self, image: step.image, known: BTreeMap::new() };
+        for member in self.members.values() {
+            topics.look_up(&member.said);
+        }
+        let nothing = Assignment::new();
+        let spec = |(id, member)| -> Spec<'_> {
+            let (id, member): (&Str, &Member) = (id, member);
+            Spec {
+                id,
+                instance: member.said.instance.as_deref(),
+                topics: topics.of(&member.said),
+                target: self.target.get(id).unwrap_or(&nothing),
+            }
+        };
+        let specs: Vec<Spec<'_>> = self.members.iter().map(spec).collect();
+        let mut counts = BTreeMap::new();
+        for topic in topics.known.values().flatten() {
+            let count = step.image.topic(*topic).map_or(0, |topic| topic.partitions.len());
+            counts.insert(*topic, i32::try_from(count).unwrap_or(i32::MAX));
+        }
+        let assignor = self.assignor(step.settings);
+        match assignor.assign(&specs, Subscriptions::of(&specs), &counts) {
+            Ok(all) => self.members.keys().cloned().zip(all).collect(),
+            Err(_unknown) => unreachable!("every topic was counted"),
+        }
+    }
+
+    /// The topics a member subscribes to, by name or expression, that exist; in ascending order.
+    fn subscribed_ids(&self, said: &Said, image: &Image) -> Vec<Uuid> {
+        let resolved = said.expression.as_ref().and_then(|one| self.resolved.get(one));
+        let names = said.topics.iter().chain(resolved.iter().flat_map(|one| &one.topics));
+        let ids: BTreeSet<Uuid> =
+            names.filter_map(|name| image.topic_named(name)).map(|topic| topic.id).collect();
+        ids.into_iter().collect()
+    }
+
+    /// Takes a member on towards its target. Whether it has other partitions now.
+    pub(super) fn reconcile(
+        &mut self,
+        step: &mut Step<'_>,
+        id: &Str,
+        subscription_changed: bool,
+        owned: Option<&[(Uuid, Vec<i32>)]>,
+    ) -> bool {
+        let Some(member) = self.members.get(id) else { return false };
+        if !subscription_changed && member.current.is_reconciled_to(self.target_epoch) {
+            return false;
+        }
+        let subscribed = self.subscribed_ids(&member.said, step.image);
+        let nothing = Assignment::new();
+        let reconciliation = Reconciliation {
+            current: &member.current,
+            target_epoch: self.target_epoch,
+            target: self.target.get(id).unwrap_or(&nothing),
+            subscribed: &subscribed,
+            subscription_changed,
+            owned,
+            is_owned: &|topic, partition| self.is_owned(topic, partition),
+        };
+        let Some(next) = reconciliation.next() else { return false };
+        let is_reassigned = next.assigned != member.current.assigned;
+        let record = Record::CurrentMember(step.member_key(id), Some(next.to_value()));
+        self.write(step, record);
+        self.time_rebalance(step, id);
+        is_reassigned
+    }
+}
+
+/// The existing topics of subscriptions; members with the same subscription share the look.
+struct SubscribedTopics<'a> {
+    group: &'a Consumer,
+    image: &'a Image,
+    known: BTreeMap<(&'a BTreeSet<Str>, Option<&'a Str>), Vec<Uuid>>,
+}
+
+impl<'a> SubscribedTopics<'a> {
+    fn look_up(&mut self, said: &'a Said) {
+        let ids = || self.group.subscribed_ids(said, self.image);
+        self.known.entry((&said.topics, said.expression.as_ref())).or_insert_with(ids);
+    }
+
+    fn of(&self, said: &'a Said) -> &[Uuid] {
+        self.known.get(&(&said.topics, said.expression.as_ref())).map_or(&[], Vec::as_slice)
+    }
+}

@@ -1,0 +1,257 @@
+//! The group coordinators of a core: one for each partition of `__consumer_offsets` it owns.
+//!
+//! A coordinator begins to load when its partition opens, and ends with it. This carries out what
+//! the pure [`Coordinator`] decides: appends its records, wakes it in time, sends its answers.
+//!
+//! Invariant: no borrow of a coordinator is held while its effects are carried out.
+
+mod load;
+mod write;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use crate::base::Instant;
+use crate::config::GroupConfig;
+use crate::group::message::{List, Listed};
+use crate::group::{self, Coordinator, Effect, Now, Record, Request, Ticket, WriteId};
+use crate::mesh::message::Answer;
+use crate::mesh::shard::{ReplyTo, Shard};
+use crate::metadata::OFFSETS_TOPIC;
+use crate::partition::Partition;
+use crate::protocol::ErrorCode;
+use crate::runtime::local::Notice;
+
+/// What a request's answer is given to.
+type Done = Box<dyn FnOnce(group::Answer)>;
+
+/// The coordinators of one core.
+#[derive(Default)]
+pub(super) struct Groups {
+    hosts: RefCell<BTreeMap<i32, Rc<Host>>>,
+    /// When the timers' task wakes next; it sleeps for ever on `None`.
+    wakes_at: Cell<Option<Instant>>,
+    sooner: Notice,
+    has_timers: Cell<bool>,
+}
+
+/// One coordinator, and what connects it with the world.
+pub(super) struct Host {
+    shard: std::rc::Weak<Shard>,
+    partition: Partition,
+    coordinator: RefCell<Coordinator>,
+    waiting: RefCell<FxHashMap<u64, Done>>,
+    ticket_next: Cell<u64>,
+    /// Records that wait for the next batch.
+    queue: RefCell<Vec<(WriteId, Vec<Record>)>>,
+    writing: Cell<bool>,
+}
+
+impl Shard {
+    /// A partition was opened: one of `__consumer_offsets` gets its coordinator.
+    pub(super) fn begin_groups(self: &Rc<Self>, partition: &Partition) {
+        if **partition.topic() != *OFFSETS_TOPIC {
+            return;
+        }
+        let settings = settings(&self.config().groups);
+        let host = Rc::new(Host {
+            shard: Rc::downgrade(self),
+            partition: partition.clone(),
+            coordinator: RefCell::new(Coordinator::new(settings)),
+            waiting: RefCell::default(),
+            ticket_next: Cell::new(0),
+            queue: RefCell::default(),
+            writing: Cell::new(false),
+        });
+        self.groups.hosts.borrow_mut().insert(partition.key().partition, host.clone());
+        self.start_group_timers();
+        self.runtime.spawn("groups load", load::load(host));
+    }
+
+    /// A partition is closed or deleted: what waits on its coordinator is told to look elsewhere.
+    pub(super) fn end_groups(&self, partition: &Partition) {
+        if **partition.topic() != *OFFSETS_TOPIC {
+            return;
+        }
+        let host = self.groups.hosts.borrow_mut().remove(&partition.key().partition);
+        if let Some(host) = host {
+            host.act(|coordinator, _, effects| coordinator.unload(effects));
+        }
+    }
+
+    /// The broker's settings or the topics changed.
+    pub(super) fn tell_groups(&self) {
+        let hosts: Vec<Rc<Host>> = self.groups.hosts.borrow().values().cloned().collect();
+        for host in hosts {
+            host.coordinator.borrow_mut().set_settings(settings(&self.config().groups));
+        }
+    }
+
+    /// Answers requests to coordinators: for each the partition, and what is asked.
+    pub(super) fn answer_groups(self: &Rc<Self>, to: ReplyTo, asked: Vec<(i32, Request)>) {
+        let count = asked.len();
+        let join = Rc::new(Join {
+            shard: self.clone(),
+            to: RefCell::new(Some(to)),
+            answers: RefCell::new((0..count).map(|_| None).collect()),
+            missing: Cell::new(count),
+        });
+        for (index, (partition, request)) in asked.into_iter().enumerate() {
+            let join = join.clone();
+            let done = move |answer| join.complete(index, answer);
+            let host = self.groups.hosts.borrow().get(&partition).cloned();
+            match host {
+                Some(host) => host.ask(request, Box::new(done)),
+                None => done(request.refusal(self.why_no_coordinator(partition))),
+            }
+        }
+    }
+
+    fn why_no_coordinator(&self, partition: i32) -> ErrorCode {
+        let image = self.image();
+        let topic = image.topic_named(OFFSETS_TOPIC);
+        let key = topic.map(|topic| crate::base::PartitionKey { topic: topic.id, partition });
+        match key.and_then(|key| self.slot(key)) {
+            // After a crash its log is checked first.
+            Some(crate::mesh::PartitionSlot::Opening) => ErrorCode::CoordinatorLoadInProgress,
+            Some(_) | None => ErrorCode::NotCoordinator,
+        }
+    }
+
+    /// The groups of all coordinators of this core; the error of one that can not tell.
+    pub(super) fn list_groups(&self, list: &List) -> (ErrorCode, Vec<Listed>) {
+        let hosts: Vec<Rc<Host>> = self.groups.hosts.borrow().values().cloned().collect();
+        let (mut error, mut listed) = (ErrorCode::None, Vec::new());
+        for host in hosts {
+            let found = Rc::new(RefCell::new(None));
+            let place = found.clone();
+            let done = move |answer| *place.borrow_mut() = Some(answer);
+            // Lists are answered at once.
+            host.ask(Request::List(list.clone()), Box::new(done));
+            if let Some(group::Answer::List(why, groups)) = found.take() {
+                listed.extend(groups);
+                if why.is_error() {
+                    error = why;
+                }
+            }
+        }
+        (error, listed)
+    }
+
+    fn start_group_timers(self: &Rc<Self>) {
+        if self.groups.has_timers.replace(true) {
+            return;
+        }
+        let shard = self.clone();
+        self.runtime.spawn("group timers", async move {
+            loop {
+                let sooner = shard.groups.sooner.notified();
+                match shard.groups.wakes_at.get() {
+                    None => sooner.await,
+                    Some(at) => {
+                        let left = at.since(shard.runtime.now());
+                        if !left.is_zero() {
+                            shard.runtime.timeout(left, sooner).await;
+                            continue;
+                        }
+                        shard.tick_groups();
+                        shard.runtime.pass().await;
+                    }
+                }
+            }
+        });
+    }
+
+    fn tick_groups(&self) {
+        let now = self.runtime.now();
+        let hosts: Vec<Rc<Host>> = self.groups.hosts.borrow().values().cloned().collect();
+        self.groups.wakes_at.set(None);
+        for host in hosts {
+            let due = host.coordinator.borrow().next_deadline().is_some_and(|at| at <= now);
+            if due {
+                host.act(|coordinator, now, effects| coordinator.tick(now, effects));
+            }
+            self.wake_for(&host);
+        }
+    }
+
+    /// Sees to it that the timers' task wakes early enough for `host`.
+    fn wake_for(&self, host: &Host) {
+        let Some(at) = host.coordinator.borrow().next_deadline() else { return };
+        if self.groups.wakes_at.get().is_none_or(|known| at < known) {
+            self.groups.wakes_at.set(Some(at));
+            self.groups.sooner.notify();
+        }
+    }
+}
+
+impl Host {
+    /// Hands a request to the coordinator; `done` gets the answer, now or later.
+    fn ask(self: &Rc<Self>, request: Request, done: Done) {
+        let ticket = Ticket(self.ticket_next.get());
+        self.ticket_next.set(ticket.0 + 1);
+        self.waiting.borrow_mut().insert(ticket.0, done);
+        self.act(|coordinator, now, effects| coordinator.handle(now, ticket, request, effects));
+    }
+
+    /// Lets the coordinator take a step, and carries out what follows.
+    fn act(self: &Rc<Self>, step: impl FnOnce(&mut Coordinator, Now, &mut Vec<Effect>)) {
+        let Some(shard) = self.shard.upgrade() else { return };
+        let now = Now { instant: shard.runtime.now(), wall: shard.runtime.wall_clock() };
+        let mut effects = Vec::new();
+        step(&mut self.coordinator.borrow_mut(), now, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Append { write, records } => {
+                    self.queue.borrow_mut().push((write, records));
+                    write::start(self, &shard);
+                }
+                Effect::Answer { ticket, answer } => {
+                    let done = self.waiting.borrow_mut().remove(&ticket.0);
+                    if let Some(done) = done {
+                        done(answer);
+                    }
+                }
+            }
+        }
+        shard.wake_for(self);
+    }
+}
+
+fn settings(config: &GroupConfig) -> group::Settings {
+    let millis = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    group::Settings {
+        size_max: config.size_max as usize,
+        initial_rebalance_delay: config.initial_rebalance_delay,
+        session_timeout_ms_min: millis(config.session_timeout_ms_min),
+        session_timeout_ms_max: millis(config.session_timeout_ms_max),
+        metadata_length_max: config.metadata_length_max as usize,
+        offsets_retention: config.offsets_retention,
+        retention_check_interval: config.retention_check_interval,
+    }
+}
+
+/// Gathers the answers to one question and answers once, when all are there.
+struct Join {
+    shard: Rc<Shard>,
+    to: RefCell<Option<ReplyTo>>,
+    answers: RefCell<Vec<Option<group::Answer>>>,
+    missing: Cell<usize>,
+}
+
+impl Join {
+    fn complete(&self, index: usize, answer: group::Answer) {
+        self.answers.borrow_mut()[index] = Some(answer);
+        self.missing.set(self.missing.get() - 1);
+        if self.missing.get() > 0 {
+            return;
+        }
+        if let Some(to) = self.to.borrow_mut().take() {
+            let answers = std::mem::take(&mut *self.answers.borrow_mut());
+            self.shard.reply(to, Answer::Groups(answers.into_iter().flatten().collect()));
+        }
+    }
+}

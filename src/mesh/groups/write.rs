@@ -1,0 +1,125 @@
+//! Records of coordinators on their way to the log: all of one turn go into one batch.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::group::{Record, WriteId};
+use crate::mesh::groups::Host;
+use crate::mesh::shard::Shard;
+use crate::partition::{Append, AppendFailure, RequiredAcks};
+use crate::protocol::ErrorCode;
+use crate::protocol::builder::{BatchBuilder, NewRecord};
+use crate::protocol::compression::Codec;
+use crate::protocol::validate::Validated;
+use crate::runtime::local::next_turn;
+
+/// Writes that are larger together go into batches of their own.
+const BATCH_BYTES_GOAL: usize = 64 << 10;
+
+/// A record's key and value.
+type Encoded = (Bytes, Option<Bytes>);
+
+/// A batch being filled, and the writes whose records are in it.
+#[derive(Default)]
+struct Batch {
+    builder: BatchBuilder,
+    writes: Vec<WriteId>,
+}
+
+/// Sees to it that what is queued gets written.
+pub(super) fn start(host: &Rc<Host>, shard: &Rc<Shard>) {
+    if host.writing.replace(true) {
+        return;
+    }
+    let host = host.clone();
+    shard.runtime.spawn("groups writer", async move {
+        // What other requests of this turn decide joins the batch.
+        next_turn().await;
+        host.writing.set(false);
+        write_queued(&host);
+    });
+}
+
+fn write_queued(host: &Rc<Host>) {
+    let Some(shard) = host.shard.upgrade() else { return };
+    let now = shard.runtime.wall_clock();
+    let mut open = Batch::default();
+    let queued = std::mem::take(&mut *host.queue.borrow_mut());
+    for (write, records) in queued {
+        let encoded: Vec<Encoded> = records.iter().filter_map(Record::encode).collect();
+        let size_bytes: usize = encoded.iter().map(size_of_one).sum();
+        if !open.writes.is_empty() && open.builder.size_bytes() + size_bytes > BATCH_BYTES_GOAL {
+            append(host, &shard, std::mem::take(&mut open));
+        }
+        for (key, value) in &encoded {
+            open.builder.append(&NewRecord {
+                timestamp: now.to_wire(),
+                key: Some(key),
+                value: value.as_deref(),
+                headers: &[],
+            });
+        }
+        open.writes.push(write);
+    }
+    if !open.writes.is_empty() {
+        append(host, &shard, open);
+    }
+}
+
+fn size_of_one((key, value): &Encoded) -> usize {
+    key.len() + value.as_ref().map_or(0, Bytes::len)
+}
+
+fn append(host: &Rc<Host>, shard: &Rc<Shard>, batch: Batch) {
+    let Batch { builder, writes } = batch;
+    let limit = batch_bytes_max(host, shard);
+    let too_large = builder.size_bytes() > limit;
+    let built = match builder.compression(codec(shard)).build_with_header() {
+        Ok(built) if !too_large => built,
+        Ok(_) | Err(_) => return report(host, &writes, Err(ErrorCode::MessageTooLarge)),
+    };
+    let (header, bytes) = built;
+    let batch = Validated {
+        header,
+        bytes,
+        append_time: None,
+        max_timestamp_offset_delta: header.last_offset_delta,
+        rewritten: true,
+    };
+    shard.checkpoints_stale.set(true);
+    let reporter = host.clone();
+    let done = move |outcome: Result<_, AppendFailure>| {
+        report(&reporter, &writes, outcome.map(drop).map_err(code_of));
+    };
+    host.partition.append(Append { batch, acks: RequiredAcks::All }, done);
+}
+
+/// `offsets.topic.compression.codec`; an unknown number stands for none.
+fn codec(shard: &Shard) -> Codec {
+    Codec::from_number(shard.config().groups.topic_compression).unwrap_or(Codec::None)
+}
+
+fn batch_bytes_max(host: &Host, shard: &Shard) -> usize {
+    let image = shard.image();
+    let topic = image.topic(host.partition.key().topic);
+    topic.map_or(usize::MAX, |topic| shard.topic_settings(topic).rules(0).batch_bytes_max as usize)
+}
+
+fn report(host: &Rc<Host>, writes: &[WriteId], outcome: Result<(), ErrorCode>) {
+    for write in writes {
+        host.act(|coordinator, now, effects| match outcome {
+            Ok(()) => coordinator.committed(now, *write, effects),
+            Err(error) => coordinator.failed(now, *write, error, effects),
+        });
+    }
+}
+
+fn code_of(failure: AppendFailure) -> ErrorCode {
+    match failure {
+        AppendFailure::NotLeader | AppendFailure::Sequence { .. } => ErrorCode::NotLeaderOrFollower,
+        AppendFailure::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+        AppendFailure::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,
+        AppendFailure::Storage => ErrorCode::KafkaStorageError,
+    }
+}
