@@ -204,13 +204,23 @@ func (m *member) poll() {
 	m.client.AllowRebalance()
 }
 
+func (m *member) leave() {
+	m.client.AllowRebalance()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := m.client.LeaveGroupContext(ctx); err != nil {
+		m.say("error", fields{"text": "leaving: " + err.Error()})
+	}
+	m.client.Close()
+}
+
 func (m *member) run(commands <-chan command) {
 	for {
 		select {
 		case next, open := <-commands:
 			if !open || next.Do == "stop" {
 				m.say("stopping", nil)
-				m.client.CloseAllowingRebalance()
+				m.leave()
 				m.say("stopped", nil)
 				return
 			}
