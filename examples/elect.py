@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A group of your own: workers elect a leader, and the leader shares out jobs that are no partitions.
+"""A group of your own: workers elect a leader, which shares out jobs that are no partitions.
 
     examples/elect.py --bootstrap 127.0.0.1:9092 --group nightly --name w1 --jobs mail,bills,backup
 
@@ -20,7 +20,8 @@ protocol name in common; a new way to share out would get a new name, listed bes
 until every member knows it.
 
 The rule that keeps two workers off one job: before a worker asks to join again, it stops working;
-and a worker that could not send heartbeats for a session stops as well, for others do its jobs then.
+and a worker that could not send heartbeats for a session stops as well, for then others have its
+jobs.
 """
 
 import argparse

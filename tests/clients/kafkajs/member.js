@@ -33,7 +33,8 @@ async function eachBatch({ batch, heartbeat, isRunning, isStale }) {
   for (const message of batch.messages) {
     const value = message.value.toString()
     if (Number(message.offset) !== next || value !== String(next)) {
-      say('error', { text: `${partition}: ${value} at ${message.offset}, due ${next}`, fatal: true })
+      const text = `${partition}: ${value} at ${message.offset}, due ${next}`
+      say('error', { text, fatal: true })
     }
     next = Number(message.offset) + 1
   }
