@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::NodeId;
 
-use super::groups::GroupConfig;
+use super::groups::CoordinatorConfig;
 use super::layers::{Layers, Overrides};
 use super::listener::{Endpoint, Security, parse_endpoint, parse_protocols};
 use super::settings;
@@ -114,7 +114,7 @@ pub struct BrokerConfig {
     /// `producer.id.expiration.check.interval.ms`.
     pub producer_check_interval: Duration,
     /// Groups and their offsets.
-    pub groups: GroupConfig,
+    pub groups: CoordinatorConfig,
     /// `metadata.log.max.record.bytes.between.snapshots`.
     pub metadata_bytes_between_snapshots: u64,
     /// `metadata.log.max.snapshot.interval.ms`; `None` for never.
@@ -259,7 +259,7 @@ impl BrokerConfig {
             initial_task_delay: read.millis("log.initial.task.delay.ms"),
             producer_expiration: read.millis("producer.id.expiration.ms"),
             producer_check_interval: read.millis("producer.id.expiration.check.interval.ms"),
-            groups: GroupConfig::read(&read),
+            groups: CoordinatorConfig::read(&read),
             metadata_bytes_between_snapshots: read
                 .u64("metadata.log.max.record.bytes.between.snapshots"),
             metadata_snapshot_interval: read

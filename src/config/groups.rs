@@ -6,7 +6,7 @@ use super::broker::Reader;
 
 /// What coordinators act on, and how `__consumer_offsets` is created.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct GroupConfig {
+pub struct CoordinatorConfig {
     /// `group.max.size`.
     pub size_max: u32,
     /// `group.initial.rebalance.delay.ms`.
@@ -21,6 +21,8 @@ pub struct GroupConfig {
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
+    /// `group.consumer.*`.
+    pub consumer: ConsumerGroupConfig,
     /// `offsets.topic.num.partitions`.
     pub topic_partition_count: u32,
     /// `offsets.topic.replication.factor`.
@@ -31,7 +33,7 @@ pub struct GroupConfig {
     pub topic_segment_bytes: u32,
 }
 
-impl GroupConfig {
+impl CoordinatorConfig {
     pub(super) fn read(read: &Reader<'_>) -> Self {
         Self {
             size_max: read.u32("group.max.size"),
@@ -41,11 +43,61 @@ impl GroupConfig {
             metadata_length_max: read.u32("offset.metadata.max.bytes"),
             offsets_retention: Duration::from_secs(60 * read.u64("offsets.retention.minutes")),
             retention_check_interval: read.millis("offsets.retention.check.interval.ms"),
+            consumer: ConsumerGroupConfig::read(read),
             topic_partition_count: read.u32("offsets.topic.num.partitions"),
             topic_replication_factor: read.u16("offsets.topic.replication.factor"),
             topic_compression: u8::try_from(read.u16("offsets.topic.compression.codec"))
                 .unwrap_or_default(),
             topic_segment_bytes: read.u32("offsets.topic.segment.bytes"),
+        }
+    }
+}
+
+/// The settings of groups of the consumer protocol, `group.consumer.*`. Times are in milliseconds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConsumerGroupConfig {
+    /// `max.size`.
+    pub size_max: u32,
+    /// `session.timeout.ms`, and what a group may set it to.
+    pub session_timeout_ms: Bounded,
+    /// `heartbeat.interval.ms`, and what a group may set it to.
+    pub heartbeat_interval_ms: Bounded,
+    /// `assignment.interval.ms`, and what a group may set it to.
+    pub assignment_interval_ms: Bounded,
+    /// `assignors`: names or Java classes, the default first.
+    pub assignors: Vec<String>,
+    /// `migration.policy`.
+    pub migration_policy: String,
+    /// `regex.refresh.interval.ms`.
+    pub regex_refresh_interval: Duration,
+}
+
+/// A number, and the least and the most that a group may set it to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bounded {
+    /// What counts for groups that set nothing.
+    pub default: u32,
+    /// The least.
+    pub min: u32,
+    /// The most.
+    pub max: u32,
+}
+
+impl ConsumerGroupConfig {
+    fn read(read: &Reader<'_>) -> Self {
+        let bounded = |name: &str| Bounded {
+            default: read.u32(&format!("group.consumer.{name}")),
+            min: read.u32(&format!("group.consumer.min.{name}")),
+            max: read.u32(&format!("group.consumer.max.{name}")),
+        };
+        Self {
+            size_max: read.u32("group.consumer.max.size"),
+            session_timeout_ms: bounded("session.timeout.ms"),
+            heartbeat_interval_ms: bounded("heartbeat.interval.ms"),
+            assignment_interval_ms: bounded("assignment.interval.ms"),
+            assignors: read.list("group.consumer.assignors").unwrap_or_default(),
+            migration_policy: read.text("group.consumer.migration.policy").unwrap_or_default(),
+            regex_refresh_interval: read.millis("group.consumer.regex.refresh.interval.ms"),
         }
     }
 }

@@ -29,7 +29,7 @@ pub mod topic;
 pub mod value;
 
 pub use broker::{BrokerConfig, Durability, Problem};
-pub use groups::GroupConfig;
+pub use groups::CoordinatorConfig;
 pub use layers::{Overrides, Source};
 pub use listener::Endpoint;
 pub use topic::{Compression, TimestampKind, TopicConfig};

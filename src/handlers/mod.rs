@@ -97,6 +97,10 @@ async fn route(
         ApiKey::SyncGroup => groups::sync(shard, header, body).await,
         ApiKey::Heartbeat => groups::heartbeat(shard, header, body).await,
         ApiKey::LeaveGroup => groups::leave(shard, header, body).await,
+        ApiKey::ConsumerGroupHeartbeat => {
+            groups::consumer_heartbeat(shard, client, header, body).await
+        }
+        ApiKey::ConsumerGroupDescribe => groups::consumer_describe(shard, header, body).await,
         ApiKey::ListGroups => groups::list(shard, header, body).await,
         ApiKey::DescribeGroups => groups::describe(shard, header, body).await,
         ApiKey::DeleteGroups => groups::delete(shard, header, body).await,

@@ -132,6 +132,10 @@ apis! {
     DescribeCluster = 60, 0..=2, flexible 0;
     /// Tells the producers known to partitions.
     DescribeProducers = 61, 0..=0, flexible 0;
+    /// Joins a consumer group, and tells that its member is alive.
+    ConsumerGroupHeartbeat = 68, 0..=1, flexible 0;
+    /// Tells what consumer groups are like.
+    ConsumerGroupDescribe = 69, 0..=1, flexible 0;
     /// Tells the partitions of topics, page by page.
     DescribeTopicPartitions = 75, 0..=0, flexible 0;
 }

@@ -200,3 +200,5 @@ message!(DescribeGroupsRequest, DescribeGroups, Request);
 message!(DescribeGroupsResponse, DescribeGroups, Response);
 message!(DeleteGroupsRequest, DeleteGroups, Request);
 message!(DeleteGroupsResponse, DeleteGroups, Response);
+message!(ConsumerGroupDescribeRequest, ConsumerGroupDescribe, Request);
+message!(ConsumerGroupDescribeResponse, ConsumerGroupDescribe, Response);

@@ -19,6 +19,7 @@ pub mod builder;
 pub mod cold;
 mod cold_layout;
 pub mod compression;
+pub mod consumer_group;
 pub mod describe_log_dirs;
 pub mod error;
 pub mod fetch;

@@ -7,45 +7,45 @@ pub const ROWS: &[Setting] = &[
     int("group.consumer.assignment.interval.ms", number(1000))
         .at_least(0)
         .cluster_wide()
-        .no_effect("Least time between two assignments of a consumer group, in milliseconds."),
+        .works("Least time between two assignments of a consumer group, in milliseconds."),
     list("group.consumer.assignors", text("uniform,range"))
         .items(Items::FILLED, &[])
-        .no_effect("Assignors of the consumer group protocol, the default first."),
+        .works("Assignors of the consumer group protocol, the default first."),
     int("group.consumer.heartbeat.interval.ms", number(5000))
         .at_least(1)
-        .no_effect("Time between two heartbeats of a member of a consumer group, in milliseconds."),
+        .works("Time between two heartbeats of a member of a consumer group, in milliseconds."),
     int("group.consumer.max.assignment.interval.ms", number(15_000))
         .at_least(0)
-        .no_effect("Longest assignment interval a consumer group may set, in milliseconds."),
+        .works("Longest assignment interval a consumer group may set, in milliseconds."),
     int("group.consumer.max.heartbeat.interval.ms", number(15_000))
         .at_least(1)
-        .no_effect("Longest heartbeat interval a consumer group may set, in milliseconds."),
+        .works("Longest heartbeat interval a consumer group may set, in milliseconds."),
     int("group.consumer.max.session.timeout.ms", number(60_000))
         .at_least(1)
-        .no_effect("Longest session timeout a consumer group may set, in milliseconds."),
+        .works("Longest session timeout a consumer group may set, in milliseconds."),
     int("group.consumer.max.size", number(i32::MAX as i64))
         .at_least(1)
-        .no_effect("Most members of a consumer group."),
+        .works("Most members of a consumer group."),
     string("group.consumer.migration.policy", text("bidirectional"))
         .rule(Rule::OneOfAnyCase(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]))
-        .no_effect("Which moves between classic and consumer protocol a group may make."),
+        .works("Which moves between classic and consumer protocol a group may make."),
     int("group.consumer.min.assignment.interval.ms", number(0))
         .at_least(0)
-        .no_effect("Shortest assignment interval a consumer group may set, in milliseconds."),
+        .works("Shortest assignment interval a consumer group may set, in milliseconds."),
     int("group.consumer.min.heartbeat.interval.ms", number(5000))
         .at_least(1)
-        .no_effect("Shortest heartbeat interval a consumer group may set, in milliseconds."),
+        .works("Shortest heartbeat interval a consumer group may set, in milliseconds."),
     int("group.consumer.min.session.timeout.ms", number(45_000))
         .at_least(1)
-        .no_effect("Shortest session timeout a consumer group may set, in milliseconds."),
+        .works("Shortest session timeout a consumer group may set, in milliseconds."),
     int("group.consumer.regex.refresh.interval.ms", number(600_000))
         .at_least(10_000)
         .internal()
-        .no_effect(
+        .works(
             "Time after which topic patterns of consumer groups are matched again, in \
              milliseconds.",
         ),
-    int("group.consumer.session.timeout.ms", number(45_000)).at_least(1).no_effect(
+    int("group.consumer.session.timeout.ms", number(45_000)).at_least(1).works(
         "Time without a heartbeat after which a member of a consumer group is removed, in \
              milliseconds.",
     ),

@@ -21,15 +21,15 @@ pub const GROUP: &[Setting] = &[
     int("consumer.assignment.interval.ms", number(1000))
         .at_least(0)
         .from_broker(&[("group.consumer.assignment.interval.ms", 1)])
-        .no_effect("Least time between two assignments of this consumer group, in milliseconds."),
+        .works("Least time between two assignments of this consumer group, in milliseconds."),
     int("consumer.heartbeat.interval.ms", number(5000))
         .at_least(1)
         .from_broker(&[("group.consumer.heartbeat.interval.ms", 1)])
-        .no_effect("Time between two heartbeats of a member, in milliseconds."),
+        .works("Time between two heartbeats of a member, in milliseconds."),
     int("consumer.session.timeout.ms", number(45_000))
         .at_least(1)
         .from_broker(&[("group.consumer.session.timeout.ms", 1)])
-        .no_effect("Time without a heartbeat after which a member is removed, in milliseconds."),
+        .works("Time without a heartbeat after which a member is removed, in milliseconds."),
     int("share.assignment.interval.ms", number(1000))
         .at_least(0)
         .from_broker(&[("group.share.assignment.interval.ms", 1)])

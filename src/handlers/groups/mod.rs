@@ -2,11 +2,13 @@
 //! `__consumer_offsets`, whose coordinator decides.
 
 mod admin;
+mod consumers;
 mod coordinators;
 mod membership;
 mod offsets;
 
 pub(super) use admin::{delete, describe, list};
+pub(super) use consumers::{consumer_describe, consumer_heartbeat};
 pub(super) use coordinators::find;
 pub(super) use membership::{heartbeat, join, leave, sync};
 pub(super) use offsets::{commit, delete_offsets, fetch};

@@ -157,6 +157,8 @@ pub(in crate::handlers) async fn fetch(
         unknown.push(refused);
         let question = Request::Fetch(Fetch {
             group: asked.group.clone(),
+            member: asked.member.clone(),
+            member_epoch: (asked.member_epoch >= 0).then_some(asked.member_epoch),
             topics,
             require_stable: request.require_stable,
         });

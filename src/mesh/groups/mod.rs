@@ -6,6 +6,7 @@
 //! Invariant: no borrow of a coordinator is held while its effects are carried out.
 
 mod load;
+mod settings;
 mod write;
 
 use std::cell::{Cell, RefCell};
@@ -15,7 +16,6 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use crate::base::Instant;
-use crate::config::GroupConfig;
 use crate::group::message::{List, Listed};
 use crate::group::{self, Coordinator, Effect, Now, Record, Request, Ticket, WriteId};
 use crate::mesh::message::Answer;
@@ -48,6 +48,10 @@ pub(super) struct Host {
     /// Records that wait for the next batch.
     queue: RefCell<Vec<(WriteId, Vec<Record>)>>,
     writing: Cell<bool>,
+    /// Writes handed out whose fate the coordinator does not know yet.
+    undecided: Cell<usize>,
+    /// The coordinator forgot all: it is loaded anew once no write is undecided.
+    reloads: Cell<bool>,
 }
 
 impl Shard {
@@ -56,7 +60,7 @@ impl Shard {
         if **partition.topic() != *OFFSETS_TOPIC {
             return;
         }
-        let settings = settings(&self.config().groups);
+        let settings = settings::of_all(&self.config().groups);
         let host = Rc::new(Host {
             shard: Rc::downgrade(self),
             partition: partition.clone(),
@@ -65,7 +69,10 @@ impl Shard {
             ticket_next: Cell::new(0),
             queue: RefCell::default(),
             writing: Cell::new(false),
+            undecided: Cell::new(0),
+            reloads: Cell::new(false),
         });
+        host.take_metadata(self);
         self.groups.hosts.borrow_mut().insert(partition.key().partition, host.clone());
         self.start_group_timers();
         self.runtime.spawn("groups load", load::load(host));
@@ -86,7 +93,9 @@ impl Shard {
     pub(super) fn tell_groups(&self) {
         let hosts: Vec<Rc<Host>> = self.groups.hosts.borrow().values().cloned().collect();
         for host in hosts {
-            host.coordinator.borrow_mut().set_settings(settings(&self.config().groups));
+            let settings = settings::of_all(&self.config().groups);
+            host.coordinator.borrow_mut().set_settings(settings);
+            host.take_metadata(self);
         }
     }
 
@@ -206,6 +215,7 @@ impl Host {
         for effect in effects {
             match effect {
                 Effect::Append { write, records } => {
+                    self.undecided.set(self.undecided.get() + 1);
                     self.queue.borrow_mut().push((write, records));
                     write::start(self, &shard);
                 }
@@ -215,22 +225,25 @@ impl Host {
                         done(answer);
                     }
                 }
+                Effect::Reload => self.reloads.set(true),
             }
+        }
+        if self.reloads.get() && self.undecided.get() == 0 {
+            self.reloads.set(false);
+            tracing::warn!(
+                partition = self.partition.key().partition,
+                "a record of a group could not be written: the groups are loaded again"
+            );
+            shard.runtime.spawn("groups load", load::load(self.clone()));
         }
         shard.wake_for(self);
     }
-}
 
-fn settings(config: &GroupConfig) -> group::Settings {
-    let millis = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
-    group::Settings {
-        size_max: config.size_max as usize,
-        initial_rebalance_delay: config.initial_rebalance_delay,
-        session_timeout_ms_min: millis(config.session_timeout_ms_min),
-        session_timeout_ms_max: millis(config.session_timeout_ms_max),
-        metadata_length_max: config.metadata_length_max as usize,
-        offsets_retention: config.offsets_retention,
-        retention_check_interval: config.retention_check_interval,
+    /// Tells the coordinator of the topics and of groups' own settings.
+    fn take_metadata(self: &Rc<Self>, shard: &Shard) {
+        let image = shard.image();
+        self.coordinator.borrow_mut().set_group_configs(settings::of_groups(&image));
+        self.act(|coordinator, _, effects| coordinator.metadata_changed(image, effects));
     }
 }
 

@@ -46,6 +46,11 @@ fn write_queued(host: &Rc<Host>) {
     let now = shard.runtime.wall_clock();
     let mut open = Batch::default();
     let queued = std::mem::take(&mut *host.queue.borrow_mut());
+    if host.reloads.get() {
+        // They follow from what the coordinator no longer believes.
+        let writes: Vec<WriteId> = queued.iter().map(|(write, _)| *write).collect();
+        return report(host, &writes, Err(ErrorCode::NotLeaderOrFollower));
+    }
     for (write, records) in queued {
         let encoded: Vec<Encoded> = records.iter().filter_map(Record::encode).collect();
         let size_bytes: usize = encoded.iter().map(size_of_one).sum();
@@ -108,6 +113,7 @@ fn batch_bytes_max(host: &Host, shard: &Shard) -> usize {
 
 fn report(host: &Rc<Host>, writes: &[WriteId], outcome: Result<(), ErrorCode>) {
     for write in writes {
+        host.undecided.set(host.undecided.get() - 1);
         host.act(|coordinator, now, effects| match outcome {
             Ok(()) => coordinator.committed(now, *write, effects),
             Err(error) => coordinator.failed(now, *write, error, effects),
