@@ -74,7 +74,8 @@ class Program:
         )
         self.sending = threading.Lock()
         Program._all.append(self)
-        threading.Thread(target=self.listen, daemon=True).start()
+        self.listener = threading.Thread(target=self.listen, daemon=True)
+        self.listener.start()
 
     @classmethod
     def shared_java(cls):
@@ -187,6 +188,8 @@ class Member:
         """kill -9 of its process."""
         self.program.process.kill()
         self.program.process.wait(10)
+        # What it told before it died counts: it may have committed that.
+        self.program.listener.join(10)
         with self.group.lock:
             self.live = False
             self.owned.clear()
