@@ -244,6 +244,9 @@ def run_side(side, calls, only):
                 continue
             words = ["--bootstrap-server", side.bootstrap, "--command-config", limits, *arguments]
             result = jvm.run(tool, *words, seconds=CALL_SECONDS_MAX)
+            if tool == CONFIGS:
+                # The broker sees a setting a moment after the controller has it.
+                time.sleep(0.3)
             shown = sorted(normal(result.out, side)) + ["-- stderr"] + normal(result.err, side)
             side.results.append((name, [f"exit code {result.code}", *shown], words))
         session.close()
