@@ -217,7 +217,8 @@ def normal(text, side):
     text = text.replace(str(side.broker.directory), "DIR")
     text = text.replace(side.bootstrap, "HOST:PORT").replace(f"{side.name}-", "side-")
     # Sets of options are printed in the order of a hash map.
-    text = re.sub(r"\[\[.*?\]\]", lambda m: str(sorted(re.findall(r"[a-z-]+", m[0]))), text)
+    options = r"\[*\[[a-z-]+\](?:, \[[a-z-]+\])+\]*"
+    text = re.sub(options, lambda m: str(sorted(re.findall(r"[a-z-]+", m[0]))), text)
     text = re.sub(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", text)
     text = re.sub(r"(?<![\w-])[\w-]{22}(?![\w-])", "MEMBER", text)
     text = re.sub(r"\b\d{13}\b", "TIME", text)
