@@ -217,7 +217,8 @@ def normal(text, side):
     text = text.replace(str(side.broker.directory), "DIR")
     text = text.replace(side.bootstrap, "HOST:PORT").replace(f"{side.name}-", "side-")
     # Sets of options are printed in the order of a hash map.
-    text = re.sub(r"\[\[.*?\]\]", lambda m: str(sorted(re.findall(r"[a-z-]+", m[0]))), text)
+    options = r"\[*\[[a-z-]+\](?:, \[[a-z-]+\])+\]*"
+    text = re.sub(options, lambda m: str(sorted(re.findall(r"[a-z-]+", m[0]))), text)
     text = re.sub(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", text)
     text = re.sub(r"(?<![\w-])[\w-]{22}(?![\w-])", "MEMBER", text)
     text = re.sub(r"\b\d{13}\b", "TIME", text)
@@ -244,6 +245,9 @@ def run_side(side, calls, only):
                 continue
             words = ["--bootstrap-server", side.bootstrap, "--command-config", limits, *arguments]
             result = jvm.run(tool, *words, seconds=CALL_SECONDS_MAX)
+            if tool == CONFIGS:
+                # The broker sees a setting a moment after the controller has it.
+                time.sleep(0.3)
             shown = sorted(normal(result.out, side)) + ["-- stderr"] + normal(result.err, side)
             side.results.append((name, [f"exit code {result.code}", *shown], words))
         session.close()
