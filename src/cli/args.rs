@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use super::group_args::{GroupCommand, GroupResetArgs};
+
 /// A broker for the Apache Kafka protocol, and its tools.
 #[derive(Debug, Parser)]
 #[command(name = "corelog", version, max_term_width = 100)]
@@ -21,6 +23,9 @@ pub enum Command {
     /// List, create, describe, alter and delete topics.
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// List, describe, reset and delete the groups of consumers.
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Write the lines of standard input to a topic, one record each.
     Produce(ProduceArgs),
     /// Print the records of a topic.
@@ -305,6 +310,82 @@ pub enum BenchCommand {
     Produce(BenchProduceArgs),
     /// Read records as fast as possible.
     Consume(BenchConsumeArgs),
+    /// Let members of a group come, go and die, and see how long its partitions are not consumed.
+    Groups(BenchGroupsArgs),
+    /// Commit offsets at a fixed rate.
+    Commits(BenchCommitsArgs),
+}
+
+/// The protocols between the members of a group and its coordinator.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum GroupProtocolArg {
+    /// Members join and synchronize, one of them assigns.
+    #[default]
+    Classic,
+    /// The broker assigns, members reconcile (KIP-848).
+    Consumer,
+}
+
+/// Who comes, goes and dies.
+#[derive(Args, Clone, Debug)]
+pub struct BenchGroupsArgs {
+    /// Where to measure.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// The topic.
+    #[arg(long, short = 't', default_value = "bench-groups")]
+    pub topic: String,
+    /// The group; a new one without it.
+    #[arg(long, short = 'g')]
+    pub group: Option<String>,
+    /// Members at the beginning, each with a connection of its own.
+    #[arg(long, short = 'm', default_value_t = 10)]
+    pub members: usize,
+    /// Partitions of the topic, when it has to be created.
+    #[arg(long, short = 'p', default_value_t = 100)]
+    pub partitions: i32,
+    /// What members and broker speak.
+    #[arg(long, value_enum, default_value_t)]
+    pub protocol: GroupProtocolArg,
+    /// Session timeout. Members of the consumer protocol do not tell it: it has to be the broker's.
+    #[arg(long, default_value_t = 45_000, value_name = "MILLISECONDS")]
+    pub session_ms: u32,
+    /// Interval of heartbeats, classic protocol; the broker tells that of the consumer protocol.
+    #[arg(long, default_value_t = 3_000, value_name = "MILLISECONDS")]
+    pub heartbeat_ms: u32,
+    /// How often members come, leave, come and die after the group has formed.
+    #[arg(long, short = 'r', default_value_t = 1)]
+    pub rounds: u32,
+    /// Seconds in which nothing but heartbeats happens, once the group has formed.
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+    pub steady: f64,
+    /// Seconds between two phases.
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    pub quiet: f64,
+    /// Seconds after which a phase has failed.
+    #[arg(long, default_value_t = 120.0, value_name = "SECONDS")]
+    pub limit: f64,
+    /// Print each phase as a line of JSON when it begins and ends, and nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to commit.
+#[derive(Args, Clone, Debug)]
+pub struct BenchCommitsArgs {
+    /// What the measurements need; every connection is the one member of a group of its own.
+    #[command(flatten)]
+    pub common: BenchArgs,
+    /// Partitions of the topic, when it has to be created.
+    #[arg(long, short = 'p', default_value_t = 100)]
+    pub partitions: i32,
+    /// Partitions in each commit.
+    #[arg(long, short = 'k', default_value_t = 10, value_name = "PARTITIONS")]
+    pub partitions_per_commit: usize,
+    /// Commits a second over all groups, sent at their time whether or not earlier ones are
+    /// answered; latency counts from that time.
+    #[arg(long, short = 'r', default_value_t = 10_000.0, value_name = "PER-SECOND")]
+    pub rate: f64,
 }
 
 /// What both measurements need.
@@ -409,6 +490,15 @@ mod tests {
             "corelog topic alter t --set retention.ms=5 --unset segment.ms",
             "corelog topic alter t --append cleanup.policy=compact --partitions 4",
             "corelog topic delete t u",
+            "corelog group list --state stable --type consumer",
+            "corelog group describe",
+            "corelog group describe g --members",
+            "corelog group describe g h --state",
+            "corelog group reset g --to-earliest",
+            "corelog group reset g --topic t --topic u:0,3 --shift-by -5 --execute",
+            "corelog group reset g --to-datetime 2026-11-21T13:00:00 --dry-run",
+            "corelog group reset g --by-duration PT1H",
+            "corelog group delete g h",
             "corelog produce t --key-separator : --header a=b --compression zstd --acks 1",
             "corelog consume t --from-beginning --count 10 --partition 0 --partition 1",
             "corelog log dump data/t-0 --records",
@@ -416,12 +506,23 @@ mod tests {
             "corelog doctor",
             "corelog bench produce --rate 5000 --duration 5 --json",
             "corelog bench consume -c 4",
+            "corelog bench groups --members 100 --partitions 1000 --protocol consumer --json",
+            "corelog bench commits --rate 10000 -c 10 -k 10 --duration 5 --json",
             "corelog config check --config x",
         ];
         for line in lines {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {:?}", parsed.err().map(|error| error.to_string()));
         }
-        assert!(Cli::try_parse_from(["corelog", "consume", "t", "-f", "-o", "3"]).is_err());
+        let wrong = [
+            "corelog consume t -f -o 3",
+            "corelog group reset g",
+            "corelog group reset g --to-earliest --to-latest",
+            "corelog group reset g --to-earliest --dry-run --execute",
+            "corelog group delete",
+        ];
+        for line in wrong {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
     }
 }

@@ -12,13 +12,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::protocol::Request;
+use kafka_protocol::messages::FindCoordinatorRequest;
+use kafka_protocol::protocol::{Decodable, HeaderVersion, Request};
 
 use crate::base::NodeId;
 use crate::protocol::api::{Api, ApiKey};
 use crate::protocol::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::protocol::frame::{self, RequestHeader};
 use crate::protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use crate::protocol::wire::{Form, Reader, Writer};
 use crate::protocol::{ErrorCode, Malformed, Message, Str, cold};
 use crate::runtime::local::{Answer, Notice, Reply, oneshot};
 use crate::runtime::{Chunk, Runtime, StreamReader, StreamWriter};
@@ -28,6 +30,12 @@ const ANSWER_BYTES_MAX: usize = 1 << 30;
 
 /// Bytes asked of the socket at a time.
 const READ_BYTES: usize = 256 << 10;
+
+/// The newest version of FindCoordinator that is asked; from 4 on it takes several keys.
+const COORDINATOR_VERSION_MAX: i16 = 6;
+
+/// The wait before a coordinator that is not ready is asked for again.
+const COORDINATOR_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a call failed.
 #[derive(Debug)]
@@ -131,12 +139,7 @@ pub struct Pending {
 impl Pending {
     /// Waits for the answer's body.
     pub async fn body(self) -> Outcome<Bytes> {
-        let address = || self.shared.address.clone();
-        let frame = match self.shared.runtime.timeout(self.shared.timeout, self.answer).await {
-            None => return Err(ClientError::TimedOut { address: address() }),
-            Some(None) => return Err(ClientError::Broken { address: address() }),
-            Some(Some(frame)) => frame,
-        };
+        let frame = self.shared.wait(self.answer).await?;
         Ok(self.header.parse_response(frame)?.1)
     }
 
@@ -244,32 +247,93 @@ impl Connection {
         Ok(cold::decode_response::<T>(version, pending.body().await?)?)
     }
 
+    /// Sends a request of a group API, in `version_max` at most, and waits for its answer.
+    ///
+    /// These are encoded by `kafka_protocol` alone: a tool speaks to any broker, in versions of its
+    /// own choice.
+    pub async fn call_group<T: Request>(&self, body: &T, version_max: i16) -> Outcome<T::Response> {
+        let unserved =
+            ClientError::Unserved(std::any::type_name::<T>().rsplit("::").next().unwrap_or(""));
+        let Some((min, max)) = self.0.versions.borrow().versions_of(T::KEY) else {
+            return Err(unserved);
+        };
+        let version = max.min(version_max).min(T::VERSIONS.max);
+        if version < min.max(T::VERSIONS.min) {
+            return Err(unserved);
+        }
+        let correlation_id = self.next_correlation_id();
+        let mut writer = Writer::with_capacity(256);
+        writer.i32(0);
+        writer.i16(T::KEY);
+        writer.i16(version);
+        writer.i32(correlation_id);
+        writer.string(Form::Classic, Some("corelog"));
+        if T::header_version(version) >= 2 {
+            writer.uvarint(0);
+        }
+        cold::encode_into(version, body, &mut writer).map_err(|_| unserved)?;
+        let answer = self.enqueue(correlation_id, frame::finish(writer).into_bytes())?;
+        let frame = self.0.wait(answer).await?;
+        let mut reader = Reader::new(frame, 0);
+        reader.i32()?;
+        if T::Response::header_version(version) >= 1 {
+            reader.skip_tags()?;
+        }
+        let decoded = T::Response::decode(&mut reader.rest(), version);
+        Ok(decoded.map_err(|_| Malformed::new("the body does not decode"))?)
+    }
+
+    /// Closes the connection without a word; whoever waits for an answer is told.
+    pub fn close(&self) {
+        self.0.end();
+    }
+
     /// Requests that wait to be written, for callers that bound them; none once the connection has
     /// ended.
     pub fn unsent(&self) -> usize {
         if self.0.waiting.borrow().is_none() { 0 } else { self.0.outbox.borrow().len() }
     }
 
+    fn next_correlation_id(&self) -> i32 {
+        let id = self.0.next_id.get();
+        self.0.next_id.set(id.wrapping_add(1));
+        id
+    }
+
     fn header(&self, key: ApiKey, version: i16) -> RequestHeader {
-        let correlation_id = self.0.next_id.get();
-        self.0.next_id.set(correlation_id.wrapping_add(1));
+        let correlation_id = self.next_correlation_id();
         let client_id = Some(Str::from_static_str("corelog"));
         RequestHeader { key, version, correlation_id, client_id }
     }
 
     fn send_frame(&self, header: RequestHeader, frame: Bytes) -> Outcome<Pending> {
+        let answer = self.enqueue(header.correlation_id, frame)?;
+        Ok(Pending { header, answer, shared: self.0.clone() })
+    }
+
+    fn enqueue(&self, correlation_id: i32, frame: Bytes) -> Outcome<Answer<Bytes>> {
         let (reply, answer) = oneshot();
         match self.0.waiting.borrow_mut().as_mut() {
-            Some(waiting) => waiting.insert(header.correlation_id, reply),
+            Some(waiting) => waiting.insert(correlation_id, reply),
             None => return Err(ClientError::Broken { address: self.0.address.clone() }),
         };
         self.0.outbox.borrow_mut().push(Chunk::Bytes(frame));
         self.0.notice.notify();
-        Ok(Pending { header, answer, shared: self.0.clone() })
+        Ok(answer)
     }
 }
 
 impl Shared {
+    /// The frame of an answer.
+    async fn wait(&self, answer: Answer<Bytes>) -> Outcome<Bytes> {
+        let address = || self.address.clone();
+        match self.runtime.timeout(self.timeout, answer).await {
+            None => Err(ClientError::TimedOut { address: address() }),
+            Some(None) => Err(ClientError::Broken { address: address() }),
+            Some(Some(frame)) => Ok(frame),
+        }
+    }
+
     /// Ends the connection: everybody who waits is told.
     fn end(&self) {
         let waiting = self.waiting.borrow_mut().take();
@@ -396,6 +460,44 @@ impl Cluster {
         let addresses = brokers.map(|it| (it.node, address(&it.host, it.port)));
         *self.brokers.borrow_mut() = addresses.collect();
         Ok(answer)
+    }
+
+    /// The address of the broker that coordinates a group.
+    ///
+    /// A coordinator that is not ready yet (its partition is being created or loaded) is asked for
+    /// again, for as long as one answer may take.
+    pub async fn coordinator(&self, group: &str) -> Outcome<String> {
+        let began = self.runtime.now();
+        let key = Str::from_string(group.to_owned());
+        loop {
+            let request =
+                FindCoordinatorRequest::default().with_coordinator_keys(vec![key.clone()]);
+            let answer = self.first.call_group(&request, COORDINATOR_VERSION_MAX).await?;
+            let Some(found) = answer.coordinators.first() else {
+                return Err(ClientError::Unserved("FindCoordinator of several keys"));
+            };
+            let code = ErrorCode::from_code(found.error_code);
+            let code = code.unwrap_or(ErrorCode::UnknownServerError);
+            if code == ErrorCode::None {
+                return Ok(address(&found.host, found.port));
+            }
+            let waits = code == ErrorCode::CoordinatorNotAvailable;
+            if !waits || self.runtime.now().since(began) >= self.timeout {
+                let words = found.error_message.as_deref();
+                return Err(ClientError::refused(format!("group {group}"), code, words));
+            }
+            self.runtime.sleep(COORDINATOR_PAUSE).await;
+        }
+    }
+
+    /// The brokers of the last metadata.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.brokers.borrow().keys().copied().collect()
+    }
+
+    /// A connection of one's own to this address.
+    pub async fn connection_to(&self, address: &str) -> Outcome<Connection> {
+        Connection::open(&self.runtime, address, self.timeout).await
     }
 
     /// The connection to a broker of the last metadata.

@@ -4,6 +4,7 @@
 //! args        what can be said, with its help
 //! serve       the configuration; the broker itself is `crate::broker`
 //! topic       list, create, describe, alter, delete
+//! group       list, describe, reset, delete; group_args is what can be said to it
 //! produce     lines of standard input into a topic
 //! consume     the records of a topic on standard output
 //! log         dump and verify the files of a data directory
@@ -21,6 +22,8 @@ pub mod client;
 pub mod consume;
 pub mod doctor;
 pub mod fetch;
+pub mod group;
+pub mod group_args;
 pub mod log;
 pub mod offsets;
 pub mod produce;
@@ -51,6 +54,7 @@ pub fn main(broker: impl FnOnce(BrokerConfig) -> Result<(), String>) -> ExitCode
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args, broker),
         Command::Topic(command) => on_a_core(|runtime| topic::run(runtime, command)),
+        Command::Group(command) => on_a_core(|runtime| group::run(runtime, command)),
         Command::Produce(args) => on_a_core(|runtime| produce::run(runtime, args)),
         Command::Consume(args) => on_a_core(|runtime| consume::run(runtime, args)),
         Command::Log(LogCommand::Dump { path, records }) => {
@@ -66,6 +70,12 @@ pub fn main(broker: impl FnOnce(BrokerConfig) -> Result<(), String>) -> ExitCode
         }
         Command::Bench(BenchCommand::Consume(args)) => {
             on_a_core(|runtime| bench::consume::run(runtime, args))
+        }
+        Command::Bench(BenchCommand::Groups(args)) => {
+            on_a_core(|runtime| bench::groups::run(runtime, args))
+        }
+        Command::Bench(BenchCommand::Commits(args)) => {
+            on_a_core(|runtime| bench::commits::run(runtime, args))
         }
         Command::Config(ConfigCommand::Check(args)) => serve::check(&args),
         Command::Config(ConfigCommand::Example) => print(EMBEDDED),

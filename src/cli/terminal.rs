@@ -65,6 +65,22 @@ impl Output {
         self.0.write_all(bytes).map_err(unwritten)
     }
 
+    /// Writes columns below their names, as wide as they need to be.
+    pub fn table(&mut self, head: &[&str], rows: Vec<Vec<String>>) -> Done {
+        let head: Vec<String> = head.iter().map(ToString::to_string).collect();
+        let mut widths = vec![0; head.len()];
+        for row in std::iter::once(&head).chain(&rows) {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        for row in std::iter::once(&head).chain(&rows) {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            self.line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+
     /// Lets everything be seen.
     pub fn flush(&mut self) -> Done {
         self.0.flush().map_err(unwritten)

@@ -11,6 +11,7 @@ use crate::base::NodeId;
 
 use super::broker::BrokerConfig;
 use super::describe::default_text;
+use super::group_settings;
 use super::layers::{Layers, Overrides, is_dynamic, row_of};
 use super::setting::{Reload, Setting, Type};
 use super::settings;
@@ -63,9 +64,16 @@ pub enum Scope {
     Broker,
     /// Every broker's, where it has none of its own.
     Cluster,
+    /// A group's.
+    Group,
 }
 
 impl Scope {
+    /// Whether unchanged settings are not written again: those of topics and groups.
+    fn is_named(self) -> bool {
+        matches!(self, Self::Topic | Self::Group)
+    }
+
     /// The scope of a BROKER resource: this broker's number, or "" for the cluster's default.
     pub fn of_broker(resource: &str, this: NodeId) -> Result<Self, AlterError> {
         if resource.is_empty() {
@@ -145,7 +153,7 @@ pub fn incremental(
             Op::Append => Some(append(list_before(scope, name, change.op, old)?, value)),
             Op::Subtract => Some(subtract(list_before(scope, name, change.op, old)?, value)),
         };
-        if scope != Scope::Topic || new.as_ref() != old {
+        if !scope.is_named() || new.as_ref() != old {
             records.push((change.name.clone(), new));
         }
     }
@@ -165,7 +173,7 @@ pub fn replace(
     refuse_nulls(nulls.map(|(name, _)| name.as_str()))?;
     let mut records: Vec<(String, Option<String>)> = configs
         .iter()
-        .filter(|(name, value)| scope != Scope::Topic || current.get(name) != value.as_ref())
+        .filter(|(name, value)| !scope.is_named() || current.get(name) != value.as_ref())
         .cloned()
         .collect();
     let removed = current.keys().filter(|name| !configs.iter().any(|(other, _)| other == *name));
@@ -222,6 +230,7 @@ fn list_before(
 ) -> Result<Vec<String>, AlterError> {
     let row: Option<&Setting> = match scope {
         Scope::Topic => settings::topic(name),
+        Scope::Group => settings::group(name),
         Scope::Broker | Scope::Cluster => settings::broker(name),
     };
     let (verb, shout) = match op {
@@ -233,7 +242,7 @@ fn list_before(
             let text = old.cloned().or_else(|| default_text(row)).unwrap_or_default();
             Ok(parts(&text))
         }
-        (_, Scope::Topic) => Err(AlterError::InvalidConfig(format!(
+        (_, Scope::Topic | Scope::Group) => Err(AlterError::InvalidConfig(format!(
             "Can't {shout} to key {name} because its type is not LIST."
         ))),
         (Some(_), _) => Err(AlterError::InvalidConfig(format!(
@@ -280,16 +289,18 @@ fn finish(
         };
     }
     match scope {
-        Scope::Topic => {}
+        Scope::Topic | Scope::Group => {}
         Scope::Broker | Scope::Cluster => check_broker(broker, scope, &overrides)?,
     }
     for (name, value) in &records {
         check_record(scope, eligible, name, value.as_deref())?;
     }
-    if scope == Scope::Topic {
-        topic::check(broker, &overrides)
-            .map_err(|error| AlterError::InvalidConfig(error.message))?;
-    }
+    let checked = match scope {
+        Scope::Topic => topic::check(broker, &overrides),
+        Scope::Group => group_settings::check(broker, &overrides),
+        Scope::Broker | Scope::Cluster => Ok(()),
+    };
+    checked.map_err(|error| AlterError::InvalidConfig(error.message))?;
     Ok(Altered { overrides, records })
 }
 
@@ -387,7 +398,7 @@ fn check_broker(
     let Layers { broker: own, cluster, fixed, .. } = broker.layers.clone();
     let layers = match scope {
         Scope::Broker => Layers::new(fixed, cluster, overrides.clone()),
-        Scope::Cluster | Scope::Topic => Layers::new(fixed, overrides.clone(), own),
+        Scope::Cluster | Scope::Topic | Scope::Group => Layers::new(fixed, overrides.clone(), own),
     };
     match BrokerConfig::new(layers) {
         Ok(_) => Ok(()),

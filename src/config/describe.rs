@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::broker::BrokerConfig;
+use super::group_settings;
 use super::layers::{Overrides, Source, is_dynamic, is_sensitive, row_of};
 use super::setting::Type;
 use super::settings;
@@ -74,6 +75,40 @@ pub fn topic(broker: &BrokerConfig, overrides: &Overrides, keys: Option<&[String
             let inherited = row.broker_names.first().map(|(name, _)| synonyms(broker, name));
             let synonyms: Vec<Synonym> =
                 own.into_iter().chain(inherited.into_iter().flatten()).collect();
+            Entry {
+                name: row.name.to_owned(),
+                value,
+                source: synonyms.first().map_or(Source::Default, |first| first.source),
+                read_only: false,
+                sensitive: false,
+                synonyms,
+                kind: Some(row.kind),
+                doc: Some(row.doc),
+            }
+        })
+        .collect()
+}
+
+/// The settings of a group with these overrides.
+pub fn group(broker: &BrokerConfig, own: &Overrides, keys: Option<&[String]>) -> Vec<Entry> {
+    let asked = settings::resource::GROUP.iter().filter(|row| wanted(keys, row.name));
+    asked
+        .map(|row| {
+            let value = group_settings::effective(broker, own, row).to_text();
+            let set = own.get(row.name).map(|_| Synonym {
+                name: row.name.to_owned(),
+                value: value.clone(),
+                source: Source::Group,
+            });
+            let inherited = match row.broker_names.first() {
+                Some((name, _)) => synonyms(broker, name),
+                None => vec![Synonym {
+                    name: row.name.to_owned(),
+                    value: default_text(row),
+                    source: Source::Default,
+                }],
+            };
+            let synonyms: Vec<Synonym> = set.into_iter().chain(inherited).collect();
             Entry {
                 name: row.name.to_owned(),
                 value,
@@ -179,6 +214,7 @@ mod tests {
                 Source::DynamicCluster => "DYNAMIC_DEFAULT_BROKER_CONFIG",
                 Source::Static => "STATIC_BROKER_CONFIG",
                 Source::Default => "DEFAULT_CONFIG",
+                Source::Group => "DYNAMIC_GROUP_CONFIG",
             }
         }
         let text = |value: &Option<String>| value.clone().unwrap_or("\\N".to_owned());

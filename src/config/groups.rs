@@ -29,6 +29,8 @@ pub struct CoordinatorConfig {
     pub topic_replication_factor: u16,
     /// `offsets.topic.compression.codec`, by number.
     pub topic_compression: u8,
+    /// `corelog.offsets.rewrite.bytes`.
+    pub rewrite_bytes: u64,
     /// `offsets.topic.segment.bytes`.
     pub topic_segment_bytes: u32,
 }
@@ -48,6 +50,7 @@ impl CoordinatorConfig {
             topic_replication_factor: read.u16("offsets.topic.replication.factor"),
             topic_compression: u8::try_from(read.u16("offsets.topic.compression.codec"))
                 .unwrap_or_default(),
+            rewrite_bytes: read.u64("corelog.offsets.rewrite.bytes"),
             topic_segment_bytes: read.u32("offsets.topic.segment.bytes"),
         }
     }

@@ -26,6 +26,8 @@ pub enum Source {
     Static = 4,
     /// Nobody set it.
     Default = 5,
+    /// Set for the group.
+    Group = 8,
 }
 
 impl Source {

@@ -17,6 +17,7 @@
 pub mod alter;
 pub mod broker;
 pub mod describe;
+pub mod group_settings;
 pub mod groups;
 pub mod layers;
 pub mod listener;

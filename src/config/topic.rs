@@ -224,7 +224,7 @@ impl TopicConfig {
     }
 }
 
-fn conflict(name: &str, message: String) -> InvalidValue {
+pub(super) fn conflict(name: &str, message: String) -> InvalidValue {
     InvalidValue { name: name.to_owned(), message }
 }
 

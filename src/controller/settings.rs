@@ -47,8 +47,12 @@ fn target(ctx: &Context<'_>, kind: i8, name: &str) -> Result<Target, Refusal> {
     let scope = match ResourceKind::from_wire(kind) {
         Some(ResourceKind::Topic) => Scope::Topic,
         Some(ResourceKind::Broker) => Scope::of_broker(name, ctx.node).map_err(config_refusal)?,
-        Some(ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group)
-        | None => {
+        Some(ResourceKind::Group) if name.is_empty() => {
+            let why = "Default group resources are not allowed.";
+            return Err(Refusal::new(ErrorCode::InvalidRequest, why));
+        }
+        Some(ResourceKind::Group) => Scope::Group,
+        Some(ResourceKind::BrokerLogger | ResourceKind::ClientMetrics) | None => {
             let why = format!("Unknown resource type {kind}");
             return Err(Refusal::new(ErrorCode::InvalidRequest, why));
         }
@@ -60,6 +64,7 @@ fn target(ctx: &Context<'_>, kind: i8, name: &str) -> Result<Target, Refusal> {
         }
         Scope::Broker => ConfigResource::broker(ctx.node),
         Scope::Cluster => ConfigResource::cluster(),
+        Scope::Group => ConfigResource::group(name),
     };
     let current = ctx.image.settings(&resource).map(|s| (**s).clone()).unwrap_or_default();
     Ok(Target { resource, scope, current })
@@ -252,8 +257,15 @@ fn describe_one(
             }
             Ok(describe::broker(config, keys))
         }
-        Some(ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group)
-        | None => {
+        Some(ResourceKind::Group) if name.is_empty() => {
+            Err(Refusal::new(ErrorCode::InvalidRequest, "Group name must not be empty"))
+        }
+        Some(ResourceKind::Group) => {
+            let own = image.settings(&ConfigResource::group(name));
+            let none = Overrides::new();
+            Ok(describe::group(config, own.map_or(&none, |set| &**set), keys))
+        }
+        Some(ResourceKind::BrokerLogger | ResourceKind::ClientMetrics) | None => {
             let why = format!("Unsupported resource type: {}", asked.resource_type);
             Err(Refusal::new(ErrorCode::InvalidRequest, why))
         }

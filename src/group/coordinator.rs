@@ -55,8 +55,8 @@ pub enum Effect {
         /// The answer.
         answer: Answer,
     },
-    /// A record could not be written, so what the coordinator knew was wrong, and it forgot it. Once
-    /// the fate of all its appends is decided, replay the log from its beginning, then
+    /// A record could not be written, so what the coordinator knew was wrong, and it forgot it.
+    /// Once the fate of all its appends is decided, replay the log from its beginning, then
     /// [`Coordinator::loaded`]. Until then it answers that it is loading.
     Reload,
 }

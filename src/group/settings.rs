@@ -49,7 +49,7 @@ pub struct ConsumerSettings {
     pub size_max: usize,
     /// `session.timeout.ms`: how long a member may be silent, in milliseconds.
     pub session_timeout_ms: i32,
-    /// `min.session.timeout.ms` and `max.session.timeout.ms`: what a group may set, in milliseconds.
+    /// `min.session.timeout.ms`, `max.session.timeout.ms`: what a group may set, in milliseconds.
     pub session_timeout_ms_limits: RangeInclusive<i32>,
     /// `heartbeat.interval.ms`: time between two heartbeats, in milliseconds.
     pub heartbeat_interval_ms: i32,

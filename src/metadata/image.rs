@@ -131,6 +131,11 @@ impl ConfigResource {
         Self { kind: ResourceKind::Topic, name: name.to_owned() }
     }
 
+    /// A group's settings.
+    pub fn group(name: &str) -> Self {
+        Self { kind: ResourceKind::Group, name: name.to_owned() }
+    }
+
     /// A broker's settings.
     pub fn broker(node: NodeId) -> Self {
         Self { kind: ResourceKind::Broker, name: node.to_string() }

@@ -70,6 +70,7 @@ pub(super) struct Inner {
     pub(super) queue: RefCell<VecDeque<Queued>>,
     pub(super) writing: Cell<bool>,
     pub(super) failed: Cell<bool>,
+    pub(super) roll_wanted: Cell<bool>,
     pub(super) closed: Cell<bool>,
     pub(super) idle: Notice,
     pub(super) tickets: RefCell<BTreeMap<u64, (Done, Appended)>>,
@@ -172,6 +173,7 @@ impl Partition {
             queue: RefCell::default(),
             writing: Cell::new(false),
             failed: Cell::new(false),
+            roll_wanted: Cell::new(false),
             closed: Cell::new(false),
             idle: Notice::new(),
             tickets: RefCell::default(),
@@ -264,6 +266,11 @@ impl Partition {
         }
         self.0.queue.borrow_mut().push_back(Queued { append, done: Box::new(done) });
         super::writer::start(&self.0);
+    }
+
+    /// Has the next append begin a new segment.
+    pub fn roll_before_next(&self) {
+        self.0.roll_wanted.set(true);
     }
 
     /// Lets open files go when nothing was appended since the last call.

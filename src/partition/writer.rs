@@ -103,11 +103,13 @@ fn group_end(inner: &Inner, group: &Group) -> Offset {
 }
 
 fn needs_roll(inner: &Inner, group: &Group, append: &Append, now: Timestamp) -> bool {
-    inner.log.will_roll_after(group.size_bytes as u64, &meta(inner, group, append), now)
+    inner.roll_wanted.get()
+        || inner.log.will_roll_after(group.size_bytes as u64, &meta(inner, group, append), now)
 }
 
 /// Closes the active segment. The producers' snapshot at its end lets a restart skip the segment.
 async fn roll(inner: &Inner) -> std::io::Result<()> {
+    inner.roll_wanted.set(false);
     inner.log.roll().await?;
     let snapshot = inner.producers.borrow().encode_snapshot();
     inner.log.write_snapshot(inner.log.end(), &snapshot).await

@@ -4,7 +4,11 @@
 //! were answered, and its latency counts from that time, so a stall of the broker is seen in full
 //! (no coordinated omission).
 
+pub mod board;
+pub mod commits;
 pub mod consume;
+pub mod groups;
+pub mod member;
 pub mod produce;
 
 use std::cell::{Cell, RefCell};

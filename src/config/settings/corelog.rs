@@ -23,6 +23,11 @@ pub const ROWS: &[Setting] = &[
         "Memory for requests being received or handled, over all cores, in bytes. When it is used \
          up, sockets are not read; a single request may be larger than the share of a core.",
     ),
+    long("corelog.offsets.rewrite.bytes", number(16_777_216)).at_least(65_536).works(
+        "What is written to a partition of `__consumer_offsets`, in bytes, before the records that \
+         still count are written again and all before them is let go. It takes at least four times \
+         what was kept the last time.",
+    ),
     boolean("corelog.pin.cores", flag(true)).works(
         "Whether each thread is bound to one CPU. Switch it off when CPUs are shared with other \
          programs.",

@@ -56,6 +56,11 @@ pub fn topic(name: &str) -> Option<&'static Setting> {
     find(topic::ROWS, name)
 }
 
+/// The setting of groups of this name.
+pub fn group(name: &str) -> Option<&'static Setting> {
+    find(resource::GROUP, name)
+}
+
 /// The part of `listener.name.<listener>.<setting>` that names the setting, if it has that form.
 pub fn without_listener(name: &str) -> Option<&str> {
     let (_, base) = name.strip_prefix("listener.name.")?.split_once('.')?;

@@ -28,6 +28,7 @@ pub(super) mod convert;
 pub mod hash;
 mod heartbeat;
 mod member;
+mod re2;
 mod reconcile;
 pub mod regex;
 mod target;
@@ -298,11 +299,10 @@ impl Consumer {
     }
 
     /// Each member's epoch, and what it has.
-    pub(super) fn owned(&self) -> Vec<(Str, i32, Vec<(Uuid, i32)>)> {
-        let owned = |(id, member): (&Str, &Member)| {
+    pub(super) fn owned(&self) -> impl Iterator<Item = (Str, i32, Vec<(Uuid, i32)>)> + '_ {
+        self.members.iter().map(|(id, member)| {
             (id.clone(), member.current.epoch, member.current.partitions().collect())
-        };
-        self.members.iter().map(owned).collect()
+        })
     }
 
     pub(super) fn epochs(&self) -> (i32, i32) {

@@ -153,8 +153,9 @@ impl Consumer {
 
     fn may_assign(&self, step: &Step<'_>) -> bool {
         let interval_ms = i64::from(step.config.assignment_interval_ms(step.settings));
-        let at_ms = self.target_at_ms;
-        at_ms == 0 || interval_ms == 0 || step.now.wall.to_wire() >= at_ms + interval_ms
+        // Neither a clock that was set back nor a record from the future may stop the group.
+        let age_ms = step.now.wall.to_wire().saturating_sub(self.target_at_ms);
+        age_ms >= interval_ms || age_ms < 0
     }
 
     /// The assignor most members ask for; without any, the first of the settings.

@@ -710,7 +710,8 @@ mod tests {
             partitions: vec![4, 5],
             epochs: epochs.to_vec(),
         };
-        let cases: [(&str, &[i32], i32, [(i32, i32); 2]); 4] = [
+        type Case = (&'static str, &'static [i32], i32, [(i32, i32); 2]);
+        let cases: [Case; 4] = [
             ("known", &[7, 8], 9, [(4, 7), (5, 8)]),
             ("missing", &[], 9, [(4, 9), (5, 9)]),
             ("too few", &[7], 9, [(4, 9), (5, 9)]),

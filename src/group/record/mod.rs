@@ -61,8 +61,8 @@ pub enum Record {
     Group(Str, Option<GroupValue>),
     /// A consumer group's epoch; `None` deletes it.
     ConsumerGroup(Str, Option<ConsumerGroupValue>),
-    /// A consumer group's topics as kept before version 4.1, whose bytes nobody reads any more; only
-    /// that it is there matters, for it is then to be deleted with `None`.
+    /// A consumer group's topics as kept before version 4.1. Nobody reads the bytes any more; only
+    /// that they are there matters, for they are then to be deleted with `None`.
     ConsumerTopics(Str, Option<Bytes>),
     /// What a member of a consumer group said of itself; `None` deletes it.
     ConsumerMember(MemberKey, Option<ConsumerMemberValue>),

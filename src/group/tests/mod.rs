@@ -1,11 +1,16 @@
 //! Coordinators from outside: requests in, answers and records out.
 
+mod consumer_errors;
+mod consumer_history;
+mod consumers;
 mod history;
 mod keeping;
+mod migrations;
 mod rebalances;
 mod statics;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,12 +22,14 @@ use crate::group::message::{
     Heartbeat, Join, Joined, Leave, Leaving, List, Request, Sync, Ticket,
 };
 use crate::group::record::Record;
-use crate::group::{Now, Settings};
+use crate::group::{ConsumerSettings, Now, Settings};
+use crate::metadata::Image;
 use crate::protocol::{ErrorCode, Str};
 
 /// A coordinator, the log it writes to, and the answers it gave.
 struct Bench {
     coordinator: Coordinator,
+    image: Arc<Image>,
     now: Now,
     ticket: u64,
     random: u64,
@@ -46,7 +53,8 @@ fn optional(given: &str) -> Option<Str> {
 }
 
 fn settings() -> Settings {
-    Settings { initial_rebalance_delay: Duration::ZERO, ..Settings::default() }
+    let consumer = ConsumerSettings { assignment_interval_ms: 0, ..ConsumerSettings::default() };
+    Settings { initial_rebalance_delay: Duration::ZERO, consumer, ..Settings::default() }
 }
 
 /// The metadata of a consumer of topic `t`.
@@ -126,6 +134,7 @@ impl Bench {
     fn new(settings: Settings) -> Self {
         let mut bench = Self {
             coordinator: Coordinator::new(settings),
+            image: Arc::default(),
             now: Now { instant: Instant::from_nanos(0), wall: Timestamp::from_millis(1_000_000) },
             ticket: 0,
             random: 0,
@@ -325,6 +334,9 @@ impl Bench {
     /// Another coordinator that loads what was committed, through bytes.
     fn reloaded(&self) -> Coordinator {
         let mut other = Coordinator::new(settings());
+        let mut effects = Vec::new();
+        other.metadata_changed(self.image.clone(), &mut effects);
+        assert!(effects.is_empty(), "it only loads");
         for record in &self.log {
             let (key, value) = record.encode().expect("known records");
             other.replay(Record::decode(key, value).expect("what was written can be read"));

@@ -6,13 +6,16 @@
 //! Invariant: no borrow of a coordinator is held while its effects are carried out.
 
 mod load;
+mod records;
+mod rewrite;
 mod settings;
 mod write;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use crate::base::Instant;
@@ -52,6 +55,14 @@ pub(super) struct Host {
     undecided: Cell<usize>,
     /// The coordinator forgot all: it is loaded anew once no write is undecided.
     reloads: Cell<bool>,
+    /// Bytes written since the last rewrite.
+    written_bytes: Cell<u64>,
+    /// Bytes the last rewrite kept.
+    kept_bytes: Cell<u64>,
+    /// Whether nothing is to be handed to the log just now.
+    holds: Cell<bool>,
+    /// While a rewrite is under way: keys of what was handed to the log since it began.
+    later_keys: RefCell<Option<BTreeSet<Bytes>>>,
 }
 
 impl Shard {
@@ -71,6 +82,10 @@ impl Shard {
             writing: Cell::new(false),
             undecided: Cell::new(0),
             reloads: Cell::new(false),
+            written_bytes: Cell::new(0),
+            kept_bytes: Cell::new(0),
+            holds: Cell::new(false),
+            later_keys: RefCell::default(),
         });
         host.take_metadata(self);
         self.groups.hosts.borrow_mut().insert(partition.key().partition, host.clone());

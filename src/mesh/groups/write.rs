@@ -4,8 +4,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use crate::base::Timestamp;
 use crate::group::{Record, WriteId};
-use crate::mesh::groups::Host;
+use crate::mesh::groups::records::KeyValue;
+use crate::mesh::groups::{Host, rewrite};
 use crate::mesh::shard::Shard;
 use crate::partition::{Append, AppendFailure, RequiredAcks};
 use crate::protocol::ErrorCode;
@@ -15,10 +17,7 @@ use crate::protocol::validate::Validated;
 use crate::runtime::local::next_turn;
 
 /// Writes that are larger together go into batches of their own.
-const BATCH_BYTES_GOAL: usize = 64 << 10;
-
-/// A record's key and value.
-type Encoded = (Bytes, Option<Bytes>);
+pub(super) const BATCH_BYTES_GOAL: usize = 64 << 10;
 
 /// A batch being filled, and the writes whose records are in it.
 #[derive(Default)]
@@ -29,7 +28,8 @@ struct Batch {
 
 /// Sees to it that what is queued gets written.
 pub(super) fn start(host: &Rc<Host>, shard: &Rc<Shard>) {
-    if host.writing.replace(true) {
+    // A rewrite holds writes back for a moment, and starts them again.
+    if host.holds.get() || host.writing.replace(true) {
         return;
     }
     let host = host.clone();
@@ -37,7 +37,9 @@ pub(super) fn start(host: &Rc<Host>, shard: &Rc<Shard>) {
         // What other requests of this turn decide joins the batch.
         next_turn().await;
         host.writing.set(false);
-        write_queued(&host);
+        if !host.holds.get() {
+            write_queued(&host);
+        }
     });
 }
 
@@ -52,18 +54,16 @@ fn write_queued(host: &Rc<Host>) {
         return report(host, &writes, Err(ErrorCode::NotLeaderOrFollower));
     }
     for (write, records) in queued {
-        let encoded: Vec<Encoded> = records.iter().filter_map(Record::encode).collect();
+        let encoded: Vec<KeyValue> = records.iter().filter_map(Record::encode).collect();
         let size_bytes: usize = encoded.iter().map(size_of_one).sum();
         if !open.writes.is_empty() && open.builder.size_bytes() + size_bytes > BATCH_BYTES_GOAL {
             append(host, &shard, std::mem::take(&mut open));
         }
-        for (key, value) in &encoded {
-            open.builder.append(&NewRecord {
-                timestamp: now.to_wire(),
-                key: Some(key),
-                value: value.as_deref(),
-                headers: &[],
-            });
+        for record in &encoded {
+            add(&mut open.builder, record, now);
+            if let Some(later) = &mut *host.later_keys.borrow_mut() {
+                later.insert(record.0.clone());
+            }
         }
         open.writes.push(write);
     }
@@ -72,7 +72,17 @@ fn write_queued(host: &Rc<Host>) {
     }
 }
 
-fn size_of_one((key, value): &Encoded) -> usize {
+/// Adds a record to a batch.
+pub(super) fn add(builder: &mut BatchBuilder, (key, value): &KeyValue, now: Timestamp) {
+    builder.append(&NewRecord {
+        timestamp: now.to_wire(),
+        key: Some(key),
+        value: value.as_deref(),
+        headers: &[],
+    });
+}
+
+fn size_of_one((key, value): &KeyValue) -> usize {
     key.len() + value.as_ref().map_or(0, Bytes::len)
 }
 
@@ -80,24 +90,26 @@ fn append(host: &Rc<Host>, shard: &Rc<Shard>, batch: Batch) {
     let Batch { builder, writes } = batch;
     let limit = batch_bytes_max(host, shard);
     let too_large = builder.size_bytes() > limit;
-    let built = match builder.compression(codec(shard)).build_with_header() {
+    let built = match validated(builder.compression(codec(shard))) {
         Ok(built) if !too_large => built,
         Ok(_) | Err(_) => return report(host, &writes, Err(ErrorCode::MessageTooLarge)),
     };
-    let (header, bytes) = built;
-    let batch = Validated {
-        header,
-        bytes,
-        append_time: None,
-        max_timestamp_offset_delta: header.last_offset_delta,
-        rewritten: true,
-    };
+    let size_bytes = built.bytes.len() as u64;
+    host.written_bytes.set(host.written_bytes.get() + size_bytes);
     shard.checkpoints_stale.set(true);
     let reporter = host.clone();
     let done = move |outcome: Result<_, AppendFailure>| {
         report(&reporter, &writes, outcome.map(drop).map_err(code_of));
     };
-    host.partition.append(Append { batch, acks: RequiredAcks::All }, done);
+    host.partition.append(Append { batch: built, acks: RequiredAcks::All }, done);
+    rewrite::start_if_due(host, shard);
+}
+
+/// The batch, as the log takes it: there is nothing to check about our own.
+pub(super) fn validated(builder: BatchBuilder) -> std::io::Result<Validated> {
+    let (header, bytes) = builder.build_with_header()?;
+    let max_timestamp_offset_delta = header.last_offset_delta;
+    Ok(Validated { header, bytes, append_time: None, max_timestamp_offset_delta, rewritten: true })
 }
 
 /// `offsets.topic.compression.codec`; an unknown number stands for none.

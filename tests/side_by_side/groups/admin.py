@@ -23,15 +23,6 @@ def feature(s):
     s.note("group.version", {}, rows)
 
 
-def listed(s, version, **fields):
-    """ListGroups, the groups of this case alone and in order."""
-    found = s.raw_call("ListGroups", version, **fields)
-    if isinstance(found, dict):
-        mine = [row for row in found["Groups"] if row["GroupId"].startswith(s.group + ".")]
-        found["Groups"] = sorted(mine, key=lambda row: row["GroupId"])
-    s.note(f"ListGroups v{version}", fields, found)
-
-
 def groups_of_all_states(s):
     """Groups named after their state."""
     group = s.group
@@ -52,20 +43,20 @@ def groups_of_all_states(s):
 
 def lists(s, version):
     names = groups_of_all_states(s)
-    listed(s, version)
+    s.listed(version)
     states = ["Stable", "stable", "EMPTY", "PreparingRebalance", "CompletingRebalance", "Dead"]
     states += ["Assigning", "Reconciling", "Assigned", "nonsense", "", "Preparing-Rebalance"]
     if version >= 4:
         for state in states:
-            listed(s, version, StatesFilter=[state])
-        listed(s, version, StatesFilter=["Empty", "Stable"])
-        listed(s, version, StatesFilter=["Empty", "Empty", "x"])
+            s.listed(version, StatesFilter=[state])
+        s.listed(version, StatesFilter=["Empty", "Stable"])
+        s.listed(version, StatesFilter=["Empty", "Empty", "x"])
     if version >= 5:
         for kind in ("classic", "consumer", "Consumer", "share", "streams", "unknown", "", "x"):
-            listed(s, version, TypesFilter=[kind])
-        listed(s, version, TypesFilter=["classic", "consumer"])
-        listed(s, version, TypesFilter=["classic"], StatesFilter=["Empty"])
-        listed(s, version, TypesFilter=["consumer"], StatesFilter=["Empty"])
+            s.listed(version, TypesFilter=[kind])
+        s.listed(version, TypesFilter=["classic", "consumer"])
+        s.listed(version, TypesFilter=["classic"], StatesFilter=["Empty"])
+        s.listed(version, TypesFilter=["consumer"], StatesFilter=["Empty"])
     for name in names.values():
         s.call("DescribeGroups", min(version, 6), Groups=[name])
 
@@ -113,7 +104,7 @@ def deletions(s, version):
     # name twice.
     s.call("DeleteGroups", version, GroupsNames=[names[1], names[1]])
     s.fetch(9, group=names[1], rows=None)
-    listed(s, 5)
+    s.listed(5)
 
 
 for number in schema.versions("DeleteGroups"):

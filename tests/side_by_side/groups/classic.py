@@ -154,7 +154,7 @@ def foreign(s, version):
     fields = {"ProtocolType": "elect", "ProtocolName": "v1"}
     s.sync(version, member, generation, shares={member: b"\xff\xfework"}, **fields)
     s.call("DescribeGroups", version, Groups=[s.group])
-    s.call("ListGroups", 5, TypesFilter=["classic"])
+    s.listed(5, TypesFilter=["classic"])
     # A consumer does not fit in, nor one of its type without a protocol in common.
     s.join(version, "two")
     s.join(version, "two", ProtocolType="elect", Protocols=protocols(("v2", b"")))

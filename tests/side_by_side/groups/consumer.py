@@ -422,20 +422,20 @@ def broken(s, metadata, share):
     joined = s.join(9, Protocols=protocols(("range", metadata)))
     member = joined["MemberId"]
     s.sync(5, member, joined["GenerationId"], shares={member: share})
-    s.heartbeat(0, on="two", MemberId=ALICE)
+    s.heartbeat(0, on="two", MemberId=ALICE, SubscribedTopicNames=["t2"])
     s.call("DescribeGroups", 5, Groups=[s.group])
 
 
-GOOD = subscription(["t1"])
+GOOD = subscription(["t2"])
 for words, metadata, share in [
     ("subscription of no bytes", b"", assignment([])),
     ("broken subscription", b"\0\1\xff", assignment([])),
     ("assignment of no bytes", GOOD, b""),
     ("broken assignment", GOOD, b"\0\1\0\0\0\5"),
-    ("user data", subscription(["t1"], 1, b"mine"), assignment([("t1", [0])], 1, b"yours")),
-    ("user data of no bytes", subscription(["t1"], 1, b""), assignment([("t1", [0])], 1, b"")),
-    ("subscription of version 3", subscription(["t1"], 3), assignment([("t1", [0])], 3)),
-    ("subscription of version 0", subscription(["t1"], 0), assignment([("t1", [0])], 0)),
+    ("user data", subscription(["t2"], 1, b"mine"), assignment([("t2", [0, 1])], 1, b"yours")),
+    ("user data of no bytes", subscription(["t2"], 1, b""), assignment([("t2", [0, 1])], 1, b"")),
+    ("subscription of version 3", subscription(["t2"], 3), assignment([("t2", [0, 1])], 3)),
+    ("subscription of version 0", subscription(["t2"], 0), assignment([("t2", [0, 1])], 0)),
     ("unknown topics", subscription(["absent"]), assignment([("absent", [0])])),
 ]:
     case(f"migration: {words}", broken, metadata=metadata, share=share)

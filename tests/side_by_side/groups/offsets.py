@@ -195,7 +195,7 @@ def deletes(s):
     deletion(s, [("t1", [0, 1, 1]), ("t2", [0])])
     s.fetch(9, rows=None)
     s.call("DescribeGroups", 6, Groups=[s.group])
-    s.call("ListGroups", 5)
+    s.listed(5)
 
 
 @case("deletes of offsets in use")

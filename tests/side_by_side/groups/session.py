@@ -9,6 +9,7 @@ leaves equal histories.
 import re
 import struct
 import time
+from itertools import groupby
 
 from harness import protocol, schema
 from harness.protocol import Closed
@@ -17,6 +18,7 @@ ANSWER_SECONDS_MAX = 4
 POLL_SECONDS_MAX = 6
 OFFSETS_TOPIC = "__consumer_offsets"
 CASES = []
+MEMBERS_RECORDS = ("record ConsumerGroupTargetAssignmentMember", "record ConsumerGroupCurrent")
 # Stands for a member's epoch as it was last told; NOW - 1 is the one before.
 NOW = 1000
 LAST = {name: schema.versions(name)[-1] for name in schema.apis().values() if schema.versions(name)}
@@ -30,6 +32,8 @@ OWN_NUMBERS = {"MetadataHash", "Version"}
 # Lists that come in the order of somebody's hash map.
 UNORDERED = {"Members", "members", "Topics", "TopicPartitions", "AssignedPartitions", "ApiKeys"}
 UNORDERED |= {"PartitionsPendingRevocation", "Configs"}
+# Kafka answers for groups of several partitions in the order of a hash map of those.
+UNORDERED |= {"Groups", "Results", "Partitions"}
 
 
 def case(words, function=None, **arguments):
@@ -132,6 +136,13 @@ class Session:
         found = self.answer(api, version, on)
         self.note(f"{api} v{version} of {on}", {}, found)
         return found if isinstance(found, dict) else {}
+
+    def listed(self, version, **fields):
+        """ListGroups, the groups of this case alone and in order."""
+        found = self.raw_call("ListGroups", version, **fields)
+        if isinstance(found, dict):
+            found["Groups"] = [row for row in found["Groups"] if row["GroupId"].startswith(self.group)]
+        self.note(f"ListGroups v{version}", fields, found)
 
     def note(self, words, asked, found):
         """Writes something down."""
@@ -297,7 +308,15 @@ class Session:
     def history(self, with_records):
         """Everything written down, normalised."""
         rows = self.rows + (self.records() if with_records else [])
-        return [(words, *Normal(self).both(asked, found)) for words, asked, found in self.named(rows)]
+        rows = [
+            (words, *Normal(self).both(asked, found)) for words, asked, found in self.named(rows)
+        ]
+        # Records of one kind in a row are those of several members, in the order of a hash map.
+        return [
+            row
+            for words, run in groupby(rows, key=lambda row: row[0])
+            for row in (sorted(run, key=repr) if words.startswith(MEMBERS_RECORDS) else run)
+        ]
 
     def named(self, rows):
         """Gives numbers to generated ids, in the order of their appearance."""
