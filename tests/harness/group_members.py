@@ -55,7 +55,7 @@ class Slot(threading.Thread):
             except Lost:
                 self.lost()
             except NotYet:
-                time.sleep(0.02)
+                time.sleep(0.1)
             except TimeoutError:
                 self.board.problem(f"no answer to {self.asking} in {ANSWER_SECONDS_MAX} s")
                 self.drop()

@@ -47,7 +47,7 @@ def ask_until(seconds, question):
         except (NotYet, OSError, protocol.Closed) as fault:
             if time.monotonic() > end:
                 raise TimeoutError(f"no answer in {seconds} s: {fault!r}") from None
-            time.sleep(0.02)
+            time.sleep(0.1)
 
 
 class Crew:
@@ -146,7 +146,8 @@ class RdkafkaSlot(threading.Thread):
         crew = self.crew
         broken = []
         settings = crew.settings | {"client.id": self.name}
-        settings["error_cb"] = lambda error: error.fatal() and broken.append(error.name())
+        fatal = kafka_error._FATAL
+        settings["error_cb"] = lambda error: error.code() == fatal and broken.append(error.name())
         if "static" in crew.kind:
             settings["group.instance.id"] = self.name
         consumer = Consumer(settings)
@@ -170,12 +171,28 @@ class RdkafkaSlot(threading.Thread):
                 elif error.code() >= 0:
                     crew.board.strange(f"librdkafka told {error.name()}")
             self.held = sorted(row.partition for row in consumer.assignment())
+            if not self.held:
+                self.probe(consumer, broken)
             positions = {key: value for key, value in positions.items() if key in self.held}
             if positions and time.monotonic() > commit_at:
                 self.commit(consumer, positions)
                 positions, commit_at = {}, time.monotonic() + 0.2
         self.held = None
         consumer.close()
+
+    def probe(self, consumer, broken):
+        """Finds out whether librdkafka has given up, which batch reading does not tell.
+
+        A static member of a consumer group does when it comes back before its session has ended
+        and its leaving was not heard, as Apache's protocol has it.
+        """
+        from confluent_kafka import KafkaException
+
+        if self.crew.kind == "consumer-static":
+            try:
+                consumer.subscribe([self.crew.board.topic], on_assign=self.crew.assigned)
+            except KafkaException as fault:
+                broken.append(fault.args[0].name())
 
     def commit(self, consumer, positions):
         """Commits and waits for the answer."""
@@ -220,6 +237,8 @@ class RdkafkaCrew(Crew):
             "fetch.wait.max.ms": 100,
             "fetch.error.backoff.ms": 50,
         }
+        if os.environ.get("GROUPS_DEBUG"):
+            self.settings |= {"debug": "cgrp,consumer", "log_level": 7}
         self.slots = [RdkafkaSlot(self, number) for number in range(members)]
 
     def assigned(self, _consumer, partitions):
@@ -277,6 +296,9 @@ class Committer(Crew):
         """Commits until the connection ends, or somebody wants a comparison."""
         flight, serial = deque(), 0
         while not self.ended.is_set() and not self.look.is_set():
+            if self.hold.is_set():
+                # Full rate belongs before a kill. Else the log grows and loading is all there is.
+                time.sleep(0.05)
             while len(flight) < COMMITS_IN_FLIGHT:
                 serial += 1
                 group = source.choice(self.groups)
