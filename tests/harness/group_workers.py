@@ -58,8 +58,21 @@ class Crew:
         with protocol.Connection(bootstrap) as connection:
             row = protocol.metadata(connection, [topic])["topics"][0]
         self.board = Board(group, topic, partitions, row["id"].hex())
+        self.find_coordinator()
         self.hold, self.ended = threading.Event(), threading.Event()
         self.slots = []
+
+    def find_coordinator(self):
+        """Asked for once: the first question makes the offsets topic."""
+
+        def question(connection):
+            values = {"KeyType": 0, "CoordinatorKeys": [self.board.group]}
+            answer = schema.call(connection, "FindCoordinator", 4, values)
+            if answer["Coordinators"][0]["ErrorCode"]:
+                raise NotYet
+
+        question.bootstrap = self.bootstrap
+        ask_until(CHECK_SECONDS_MAX, question)
 
     def start(self):
         for slot in self.slots:
