@@ -133,7 +133,7 @@ fn described(
         client_id: member.client_id,
         client_host: member.client_host,
         topics: member.topics,
-        regex: Some(member.expression).filter(|text| !text.is_empty()),
+        regex: Some(member.expression),
         assignment: assignment(member.assignment),
         target: assignment(member.target),
         kind: if member.is_classic { MEMBER_CLASSIC } else { MEMBER_CONSUMER },
