@@ -21,6 +21,8 @@ pub struct CoordinatorConfig {
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
+    /// Whether `group.coordinator.rebalance.protocols` has the consumer protocol.
+    pub has_consumer_protocol: bool,
     /// `group.consumer.*`.
     pub consumer: ConsumerGroupConfig,
     /// `offsets.topic.num.partitions`.
@@ -45,6 +47,9 @@ impl CoordinatorConfig {
             metadata_length_max: read.u32("offset.metadata.max.bytes"),
             offsets_retention: Duration::from_secs(60 * read.u64("offsets.retention.minutes")),
             retention_check_interval: read.millis("offsets.retention.check.interval.ms"),
+            has_consumer_protocol: read
+                .list("group.coordinator.rebalance.protocols")
+                .is_none_or(|names| names.iter().any(|name| name == "consumer")),
             consumer: ConsumerGroupConfig::read(read),
             topic_partition_count: read.u32("offsets.topic.num.partitions"),
             topic_replication_factor: read.u16("offsets.topic.replication.factor"),

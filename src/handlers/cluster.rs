@@ -33,12 +33,16 @@ pub(super) const TOPIC_OPERATIONS: i32 =
 const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 
 /// Features whose behaviour this broker has, with the levels it can do. A cluster's metadata may
-/// have finalized more (groups, transactions): they are kept there and not announced.
-const FEATURES: [(&str, i16, i16); 3] = [
+/// have finalized more (transactions): they are kept there and not announced.
+const FEATURES: [(&str, i16, i16); 4] = [
     ("eligible.leader.replicas.version", 0, 1),
+    (GROUP_VERSION, 0, 1),
     ("kraft.version", 0, 1),
     ("metadata.version", METADATA_LEVEL_MIN, METADATA_LEVEL_MAX),
 ];
+
+/// The feature that consumer groups are (KIP-848).
+pub(super) const GROUP_VERSION: &str = "group.version";
 
 pub(super) fn api_versions(
     shard: &Rc<Shard>,

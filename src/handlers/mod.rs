@@ -116,6 +116,7 @@ async fn route(
         ApiKey::ElectLeaders => control::elect_leaders(shard, header, body).await,
         ApiKey::ListPartitionReassignments => control::list_moves(shard, header, body).await,
         ApiKey::DescribeConfigs => configs::describe(shard, header, body),
+        ApiKey::ListConfigResources => configs::list(shard, header, body),
         ApiKey::DescribeLogDirs => topics::describe_log_dirs(shard, header, body).await,
         ApiKey::InitProducerId => producers::init_producer_id(shard, header, body).await,
         ApiKey::DescribeProducers => producers::describe(shard, header, body).await,

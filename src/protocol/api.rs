@@ -136,6 +136,8 @@ apis! {
     ConsumerGroupHeartbeat = 68, 0..=1, flexible 0;
     /// Tells what consumer groups are like.
     ConsumerGroupDescribe = 69, 0..=1, flexible 0;
+    /// Tells on what settings may be set.
+    ListConfigResources = 74, 0..=1, flexible 0;
     /// Tells the partitions of topics, page by page.
     DescribeTopicPartitions = 75, 0..=0, flexible 0;
 }

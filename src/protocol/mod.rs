@@ -28,6 +28,7 @@ pub mod group_admin;
 pub mod group_membership;
 pub mod group_offsets;
 pub mod init_producer_id;
+pub mod list_config_resources;
 pub mod list_offsets;
 pub mod message;
 pub mod metadata;

@@ -192,7 +192,11 @@ impl Reader {
                 -1 => Ok(None),
                 raw => usize::try_from(raw).map(Some).map_err(|_| Malformed::new("a length")),
             },
-            Form::Compact => Ok((self.uvarint()? as usize).checked_sub(1)),
+            // As Java's numbers go: what is below zero there is null.
+            Form::Compact => {
+                let raw = self.uvarint()?.cast_signed().wrapping_sub(1);
+                Ok(usize::try_from(raw).ok())
+            }
         }
     }
 

@@ -10,7 +10,7 @@ from .tools import JAVA_CLASSES
 
 
 class Members:
-    """One JVM of group members; see GroupMembers.java. Use as a context manager."""
+    """One JVM of group members; see SideMembers.java. Use as a context manager."""
 
     def __init__(self, heap="384M"):
         self.process = subprocess.Popen(
@@ -22,7 +22,7 @@ class Members:
                 f"-Dlog4j2.configurationFile={CACHE / 'tools-log4j2.properties'}",
                 "-cp",
                 f"{JAVA_CLASSES}:{KAFKA_JARS}/*",
-                "GroupMembers",
+                "SideMembers",
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -63,7 +63,9 @@ pub const ROWS: &[Setting] = &[
         .no_effect("Largest buffer a coordinator keeps for reuse, in bytes."),
     list("group.coordinator.rebalance.protocols", text("classic,consumer,streams"))
         .items(Items::FILLED, &["consumer", "classic", "share", "streams"])
-        .no_effect("Group protocols that are switched on."),
+        .works(
+            "Group protocols that are switched on; classic always is, streams is not there yet.",
+        ),
     int("group.coordinator.threads", number(4))
         .at_least(1)
         .high()

@@ -299,10 +299,11 @@ impl Classic {
         instance: Option<&Str>,
         generation: Option<i32>,
     ) -> Result<(), ErrorCode> {
-        if generation.is_none() && self.state == State::Empty {
+        let is_outside = generation.is_none_or(|generation| generation < 0);
+        if is_outside && self.state == State::Empty {
             return Ok(());
         }
-        if generation.is_none() && member.is_none() && instance.is_none() {
+        if is_outside && member.is_none() && instance.is_none() {
             return Err(ErrorCode::UnknownMemberId);
         }
         self.check_member(&member.cloned().unwrap_or_default(), instance)?;

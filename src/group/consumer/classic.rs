@@ -25,7 +25,7 @@ const VERSION_ID_REQUIRED: i16 = 4;
 impl Consumer {
     /// A Join: the member is taken on towards its target, or told what is wrong.
     pub(in crate::group) fn join(&mut self, step: &mut Step<'_>, join: &Join) -> Joined {
-        let refused = |error| Joined::refused(error, join.member.clone().unwrap_or_default());
+        let refused = |error| Joined::refused(error, Str::default());
         let id = match &join.member {
             Some(id) => kept(id),
             None => new_id(join.random),

@@ -20,7 +20,7 @@ impl Consumer {
         commit: &Commit,
         image: &Image,
     ) -> Result<(), ErrorCode> {
-        if commit.generation.is_none() && self.members.is_empty() {
+        if commit.generation.is_none_or(|epoch| epoch < 0) && self.members.is_empty() {
             return Ok(());
         }
         let id = commit.member.clone().unwrap_or_default();

@@ -53,7 +53,7 @@ impl Coordinator {
             Some(Group { kind: Kind::Consumer(consumer), .. }) => {
                 consumer.check_commit(commit, &self.image)
             }
-            None if commit.generation.is_none() => Ok(()),
+            None if commit.generation.is_none_or(|generation| generation < 0) => Ok(()),
             None if commit.version >= VERSION_UNKNOWN_GROUP => Err(ErrorCode::GroupIdNotFound),
             None => Err(ErrorCode::IllegalGeneration),
         }

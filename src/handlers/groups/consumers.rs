@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::base::Uuid;
 use crate::group::message::{ConsumerDescribed, ConsumerHeartbeat, Refusal, TopicPartitions};
 use crate::group::{Answer, Request};
+use crate::handlers::cluster::GROUP_VERSION;
 use crate::handlers::groups::admin::GROUP_OPERATIONS;
 use crate::handlers::groups::{ask, ask_many, host};
 use crate::handlers::{Client, Response, answer};
@@ -33,6 +34,15 @@ pub(in crate::handlers) async fn consumer_heartbeat(
     body: Bytes,
 ) -> Result<Response, Malformed> {
     let request = ConsumerGroupHeartbeatRequest::decode(header.version, body)?;
+    if !is_on(shard) {
+        let error = ErrorCode::UnsupportedVersion;
+        let response = ConsumerGroupHeartbeatResponse {
+            error,
+            error_message: words(error.into()),
+            ..ConsumerGroupHeartbeatResponse::default()
+        };
+        return Ok(answer(header, &response));
+    }
     let owned = |topics: &Vec<OwnedTopic>| -> Vec<(Uuid, Vec<i32>)> {
         let named = topics.iter().filter_map(|t| Some((t.topic_id?, t.partitions.clone())));
         named.collect()
@@ -79,6 +89,12 @@ pub(in crate::handlers) async fn consumer_heartbeat(
     Ok(answer(header, &response))
 }
 
+/// Whether the consumer protocol is switched on, by the cluster's features and by
+/// `group.coordinator.rebalance.protocols`.
+fn is_on(shard: &Shard) -> bool {
+    shard.config().groups.has_consumer_protocol && shard.image().feature(GROUP_VERSION) > 0
+}
+
 /// A refusal's sentence, or the error's own.
 fn words(refusal: Refusal) -> Option<Str> {
     let own = || Str::from_static_str(refusal.error.message());
@@ -93,8 +109,16 @@ pub(in crate::handlers) async fn consumer_describe(
     let request = ConsumerGroupDescribeRequest::decode(header.version, body)?;
     let mut response = ConsumerGroupDescribeResponse::default();
     let mut questions = Vec::new();
+    let is_on = is_on(shard);
     for group in &request.groups {
-        if group.is_empty() {
+        if !is_on {
+            let (group, error) = (group.clone(), ErrorCode::UnsupportedVersion);
+            response.groups.push(DescribedConsumerGroup {
+                group,
+                error,
+                ..DescribedConsumerGroup::default()
+            });
+        } else if group.is_empty() {
             let error = ErrorCode::InvalidGroupId;
             response
                 .groups
@@ -133,7 +157,7 @@ fn described(
         client_id: member.client_id,
         client_host: member.client_host,
         topics: member.topics,
-        regex: Some(member.expression).filter(|text| !text.is_empty()),
+        regex: Some(member.expression),
         assignment: assignment(member.assignment),
         target: assignment(member.target),
         kind: if member.is_classic { MEMBER_CLASSIC } else { MEMBER_CONSUMER },

@@ -54,6 +54,7 @@ fn found(shard: &Shard, client: &Client, key_type: i8, key: &Str) -> FoundCoordi
         node: -1,
         port: -1,
         error,
+        error_message: Some(Str::default()),
         ..FoundCoordinator::default()
     };
     match key_type {
@@ -71,6 +72,7 @@ fn found(shard: &Shard, client: &Client, key_type: i8, key: &Str) -> FoundCoordi
             node: broker.node.0,
             host: broker.host,
             port: broker.port,
+            error_message: Some(Str::default()),
             ..FoundCoordinator::default()
         },
         None => refused(ErrorCode::CoordinatorNotAvailable),

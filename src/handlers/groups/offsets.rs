@@ -49,7 +49,7 @@ pub(in crate::handlers) async fn commit(
             group: request.group.clone(),
             member: filled(&request.member),
             instance: request.instance.clone(),
-            generation: (request.generation >= 0).then_some(request.generation),
+            generation: (request.generation != -1).then_some(request.generation),
             retention_ms: (request.retention_ms >= 0).then_some(request.retention_ms),
             topics: topics.clone(),
         })
@@ -57,9 +57,14 @@ pub(in crate::handlers) async fn commit(
     let Answer::Commit(results) = ask(shard, &request.group, make).await else {
         return Ok(Response::Close);
     };
+    // When nothing was refused here, each row of the request has a row of its own in the answer.
+    let has_own_rows = response.topics.is_empty();
     for (asked, (name, partitions)) in topics.iter().zip(results) {
         let outcomes = partitions.into_iter().map(|(index, error)| PartitionError { index, error });
-        let place = topic_place(&mut response, name, asked.id);
+        let place = match has_own_rows {
+            true => own_place(&mut response, name, asked.id),
+            false => topic_place(&mut response, name, asked.id),
+        };
         place.partitions.extend(outcomes);
     }
     Ok(answer(header, &response))
@@ -117,7 +122,7 @@ fn name_of(asked: &OffsetCommitTopic, known: &crate::metadata::Topic, by_id: boo
     if by_id { Str::from_string(known.name.to_string()) } else { asked.name.clone() }
 }
 
-/// The topic's place in the answer; the last one, when it is this topic's.
+/// The topic's place in the answer.
 fn topic_place(
     response: &mut OffsetCommitResponse,
     name: Str,
@@ -127,11 +132,20 @@ fn topic_place(
         .topics
         .iter()
         .position(|topic| topic.name == name && (topic.topic_id == topic_id || !name.is_empty()));
-    let at = at.unwrap_or_else(|| {
-        let partitions = Vec::new();
-        response.topics.push(OffsetCommitTopicResponse { name, topic_id, partitions });
-        response.topics.len() - 1
-    });
+    match at {
+        Some(at) => &mut response.topics[at],
+        None => own_place(response, name, topic_id),
+    }
+}
+
+/// A new place for a topic in the answer.
+fn own_place(
+    response: &mut OffsetCommitResponse,
+    name: Str,
+    topic_id: Option<crate::base::Uuid>,
+) -> &mut OffsetCommitTopicResponse {
+    let at = response.topics.len();
+    response.topics.push(OffsetCommitTopicResponse { name, topic_id, partitions: Vec::new() });
     &mut response.topics[at]
 }
 
@@ -272,7 +286,7 @@ pub(in crate::handlers) async fn delete_offsets(
         if !good.is_empty() {
             topics.push((asked.name.clone(), good.into_iter().copied().collect()));
         }
-        if !bad.is_empty() || asked.partitions.is_empty() {
+        if !bad.is_empty() {
             let error = ErrorCode::UnknownTopicOrPartition;
             let outcome = |index: &i32| PartitionError { index: *index, error };
             response.topics.push(OffsetDeleteTopicResponse {

@@ -22,7 +22,7 @@ import org.apache.kafka.common.serialization.StringDeserializer;
  * Standard output has a line for everything that happens: "NAME assigned t-0,t-1",
  * "NAME read t-0 OFFSET", "NAME committed t-0 OFFSET", "NAME failed WORDS", "NAME stopped".
  */
-public final class GroupMembers {
+public final class SideMembers {
     private static final class Member extends Thread {
         private final String name;
         private final Map<String, Object> settings;
