@@ -17,8 +17,10 @@ pub(super) async fn stop(shard: &Rc<Shard>) -> Result<(), Failure> {
     tracing::info!("stopping");
     let cores = shard.runtime.shard_count();
     let drained = async {
-        for core in 0..cores {
-            shard.ask(ShardId(core), Ask::Drain).await;
+        // All at once: what one core waits for may be another's to answer.
+        let asked = (0..cores).map(|core| shard.ask(ShardId(core), Ask::Drain));
+        for drained in asked.collect::<Vec<_>>() {
+            drained.await;
         }
     };
     if shard.runtime.timeout(DRAIN_MAX, drained).await.is_none() {

@@ -267,6 +267,11 @@ pub fn auto_create(ctx: &mut Context<'_>, names: &[String]) -> Vec<Record> {
         };
         match check_topic(ctx, &topic, &mut folded) {
             Ok(checked) => records.extend(checked.records),
+            Err(refusal) if name == OFFSETS_TOPIC => {
+                let why = refusal.text().unwrap_or_default();
+                tracing::warn!(%why, "the topic of groups can not be created: no group works until \
+                    the settings offsets.topic.* are mended");
+            }
             Err(refusal) => {
                 tracing::debug!(topic = name, ?refusal, "not created automatically");
             }

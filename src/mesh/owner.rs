@@ -111,6 +111,7 @@ impl Shard {
             Ask::Drain => {
                 self.ending.set(true);
                 self.ending_notice.notify();
+                self.release_group_members();
                 while self.counters.connections_open.get() > 0 {
                     self.runtime.sleep(std::time::Duration::from_millis(2)).await;
                 }

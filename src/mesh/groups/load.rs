@@ -9,6 +9,10 @@ use crate::mesh::groups::records::OpenTransactions;
 /// Replays the partition's records into its coordinator, which answers requests from then on.
 pub(super) async fn load(host: Rc<Host>) {
     let Some(shard) = host.shard.upgrade() else { return };
+    // Clients need not wait for all groups to find the broker.
+    while !shard.started.get() {
+        shard.lifecycle.notified().await;
+    }
     let began = shard.runtime.now();
     let log = host.partition.log();
     let mut open = OpenTransactions::default();

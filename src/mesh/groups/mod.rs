@@ -104,6 +104,14 @@ impl Shard {
         }
     }
 
+    /// The process ends: members that wait for others are told to look elsewhere.
+    pub(super) fn release_group_members(&self) {
+        let hosts: Vec<Rc<Host>> = self.groups.hosts.borrow().values().cloned().collect();
+        for host in hosts {
+            host.act(|coordinator, _, effects| coordinator.unload(effects));
+        }
+    }
+
     /// The broker's settings or the topics changed.
     pub(super) fn tell_groups(&self) {
         let hosts: Vec<Rc<Host>> = self.groups.hosts.borrow().values().cloned().collect();
