@@ -65,13 +65,8 @@ fn heard(error: ErrorCode) -> Heard {
 /// Joins, and is a member until it is put out or has something else in mind.
 pub async fn be_member(of: &mut Member) -> Ended {
     let age = if of.plan.is_static { VERSIONS_STATIC } else { of.plan.age };
-    let mut membership = Membership {
-        of,
-        versions: VERSIONS[age],
-        id: String::new(),
-        generation: -1,
-        leads: None,
-    };
+    let mut membership =
+        Membership { of, versions: VERSIONS[age], id: String::new(), generation: -1, leads: None };
     membership.run().await
 }
 
@@ -191,8 +186,7 @@ impl Membership<'_> {
             self.of.unvouch();
         }
         let floor = self.of.seen.borrow_mut().group(&self.of.group).epoch_floor;
-        let answer: Option<JoinGroupResponse> =
-            self.of.link.ask(self.versions[0], &request).await;
+        let answer: Option<JoinGroupResponse> = self.of.link.ask(self.versions[0], &request).await;
         let joined = answer.ok_or(Heard::Rejoin)?;
         match heard(joined.error) {
             Heard::Well => {}
@@ -247,18 +241,13 @@ impl Membership<'_> {
             false => slots_of(answer.assignment.clone()).expect("an assignment"),
         };
         let who = self.of.instance().unwrap_or_else(|| self.id.clone());
-        let mut seen = self.of.seen.borrow_mut();
-        let group = seen.group(&self.of.group);
-        match self.of.kind {
-            Kind::Classic => {
-                let generation = self.generation;
-                assert!(generation >= floor, "generation {generation} counts after {floor}");
-                group.synced(generation, &who, &slots);
-            }
-            Kind::Mixed | Kind::Consumer | Kind::Simple => {
-                drop(seen);
-                self.of.told(&slots, sent);
-            }
+        if self.of.kind == Kind::Classic {
+            let generation = self.generation;
+            assert!(generation >= floor, "generation {generation} counts after {floor}");
+            let mut seen = self.of.seen.borrow_mut();
+            seen.group(&self.of.group).synced(generation, &who, &slots);
+        } else {
+            self.of.told(&slots, sent);
         }
         self.vouch(sent);
         self.of.owned = slots;

@@ -19,6 +19,9 @@ use crate::topics;
 /// The version of both requests from which topics have ids in place of names.
 const VERSION_IDS: i16 = 10;
 
+/// Within this time after a start offsets are told.
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
+
 /// Who commits.
 pub struct Committer<'a> {
     pub group: &'a str,
@@ -157,7 +160,8 @@ pub async fn fetch(
             assert_eq!(partition.error, ErrorCode::None);
             let slot = (topic.name.to_string(), partition.index);
             seen.groups[group].fetched(&slot, asked, partition.offset);
-            let expected = if partition.offset < 0 { String::new() } else { note(partition.offset) };
+            let expected =
+                if partition.offset < 0 { String::new() } else { note(partition.offset) };
             assert_eq!(partition.metadata.as_deref(), Some(&*expected), "{slot:?}: its note");
         }
     }
@@ -167,13 +171,17 @@ pub async fn fetch(
 /// Fetches and checks all offsets of a group.
 pub async fn check_all(runtime: &Runtime, link: &mut Link, seen: &Shared, group: &str) {
     let slots: Vec<Slot> = seen.borrow().groups[group].committed().cloned().collect();
+    let began = runtime.now();
     while !slots.is_empty() && !fetch(runtime, link, seen, group, &slots).await {
+        let waited = runtime.now().since(began);
+        assert!(waited < TOLD_WITHIN, "the offsets of {group} are not told");
         runtime.sleep(PAUSE).await;
     }
 }
 
 /// A client that is no member: commits and fetches until all is calm.
 pub async fn commit_only(runtime: Runtime, seen: Shared, group: String, mut link: Link) {
+    link.find_coordinator(&group).await;
     while !seen.borrow().is_calm {
         let counts = topics::counts(&runtime, &mut link, &seen).await;
         let slots: Vec<Slot> = counts
@@ -183,8 +191,7 @@ pub async fn commit_only(runtime: Runtime, seen: Shared, group: String, mut link
         if !slots.is_empty() {
             let slot = &slots[runtime.random() as usize % slots.len()];
             let version = 2 + (runtime.random() % 8) as i16;
-            let who =
-                Committer { group: &group, member: "", epoch: -1, instance: None, version };
+            let who = Committer { group: &group, member: "", epoch: -1, instance: None, version };
             let committed = commit(&runtime, &mut link, &seen, &who, slot).await;
             if let Committed::No(error) = committed {
                 let is_temporary = matches!(

@@ -5,7 +5,7 @@
 //! longer than their session, subscribe anew, change the protocol), connections that are cut, the
 //! broker being killed, ended, deprived of power or of its disk, its wall clock jumping back and
 //! forth, topics coming, going and growing. `SIM_SEEDS` sets how many seeds run (2,000 by default),
-//! `SIM_SEED` names one to run alone.
+//! `SIM_SEED` names one to run alone; `SIM_TRACE=1` prints what members ask and hear.
 //!
 //! Checked at every answer: a partition has one owner (per generation in classic groups; in others
 //! until its owner gave it back or may be out), generations and epochs never go back, nobody is put
@@ -53,7 +53,7 @@ const STOPPED_AFTER: Duration = Duration::from_secs(10);
 const LIVED_FOR: Duration = Duration::from_millis(900);
 
 /// What one run may take.
-const STEPS_MAX: u64 = 5_000_000;
+const STEPS_MAX: u64 = 200_000;
 
 /// Seeds that run twice.
 const REPEATED: u64 = 10;
@@ -113,10 +113,12 @@ impl Run {
         for group in &self.plan.groups {
             for (number, plan) in group.members.iter().enumerate() {
                 let (plan, seen) = (plan.clone(), self.seen.clone());
-                let (name, kind, cut_one_in) = (group.name.clone(), group.kind, self.plan.cut_one_in);
+                let (name, kind, cut_one_in) =
+                    (group.name.clone(), group.kind, self.plan.cut_one_in);
                 let main = move |runtime: Runtime, _: Lanes<()>| {
                     let (plan, seen, group) = (plan.clone(), seen.clone(), name.clone());
-                    let link = Link::new(runtime.clone(), seen.clone(), cut_one_in);
+                    let name = format!("{group}/{number}");
+                    let link = Link::new(runtime.clone(), seen.clone(), name, cut_one_in);
                     async move {
                         if kind == Kind::Simple {
                             return commits::commit_only(runtime, seen, group, link).await;
@@ -125,7 +127,16 @@ impl Run {
                         let owned = Slots::new();
                         let life = None;
                         let member = Member {
-                            runtime, seen, link, group, kind, number, plan, protocol, topics, life,
+                            runtime,
+                            seen,
+                            link,
+                            group,
+                            kind,
+                            number,
+                            plan,
+                            protocol,
+                            topics,
+                            life,
                             owned,
                         };
                         member.live().await;

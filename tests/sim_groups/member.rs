@@ -70,6 +70,8 @@ impl Member {
     pub async fn live(mut self) {
         self.runtime.sleep(self.plan.starts_after).await;
         loop {
+            self.view("", -1, BTreeSet::new(), false);
+            self.link.find_coordinator(&self.group).await;
             let ended = match self.protocol {
                 Protocol::Classic => classic::be_member(&mut self).await,
                 Protocol::Consumer => consumer::be_member(&mut self).await,
@@ -210,7 +212,12 @@ impl Member {
     }
 
     /// Now and then commits an offset of something it has, or fetches one.
-    pub async fn use_offsets(&mut self, member: &str, epoch: i32, version: i16) -> Option<ErrorCode> {
+    pub async fn use_offsets(
+        &mut self,
+        member: &str,
+        epoch: i32,
+        version: i16,
+    ) -> Option<ErrorCode> {
         if self.owned.is_empty() || self.seen.borrow().is_calm {
             return None;
         }

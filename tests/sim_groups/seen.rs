@@ -33,6 +33,14 @@ struct Life {
     claims: BTreeMap<Slot, Option<Instant>>,
 }
 
+impl Life {
+    /// Until when it is in: one that does not give back in time is out with all it has.
+    fn stays_until(&self) -> Instant {
+        let given_back_by = self.claims.values().flatten().min().copied();
+        given_back_by.map_or(self.safe_until, |at| at.min(self.safe_until))
+    }
+}
+
 /// What a member thinks of itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct View {
@@ -136,8 +144,7 @@ impl Group {
     /// The member was told that it is none.
     pub fn fenced(&self, life: LifeId, now: Instant, why: &str) {
         if let Some(life) = self.lives.get(&life) {
-            let revokes = life.claims.values().flatten().min().copied();
-            let safe_until = revokes.map_or(life.safe_until, |at| at.min(life.safe_until));
+            let safe_until = life.stays_until();
             assert!(
                 safe_until <= now,
                 "{} was put out ({why}) at {now:?}, but it was safe until {safe_until:?}",
@@ -154,8 +161,8 @@ impl Group {
             if *other == id {
                 continue;
             }
-            for (slot, given_back_by) in &life.claims {
-                let until = given_back_by.map_or(life.safe_until, |at| at.min(life.safe_until));
+            let until = life.stays_until();
+            for slot in life.claims.keys() {
                 assert!(
                     !slots.contains(slot) || until <= now,
                     "{slot:?} was given to {member} at {now:?}, and {} has it until {until:?}",

@@ -32,9 +32,9 @@ pub async fn look(link: &mut Link, seen: &Shared, plans: &[GroupPlan]) -> Result
     }
     for plan in plans {
         let kind = listed.groups.iter().find(|group| group.group == *plan.name);
-        let kind = kind.map(|group| (group.kind.to_string(), group.state.to_string()));
+        let kind = kind.map(|group| (group.kind.to_ascii_lowercase(), group.state.to_string()));
         let described = match kind.as_ref().map(|(kind, _)| &**kind) {
-            Some("Consumer") => consumer_group(link, &plan.name).await.ok_or_else(lost)?,
+            Some("consumer") => consumer_group(link, &plan.name).await.ok_or_else(lost)?,
             Some(_) => classic_group(link, &plan.name).await.ok_or_else(lost)?,
             // Nobody came to it, or nothing of it is left.
             None => Described { state: "Empty".to_owned(), members: BTreeMap::new() },

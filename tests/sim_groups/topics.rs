@@ -105,7 +105,10 @@ pub async fn delete(runtime: &Runtime, link: &mut Link, seen: &Shared, name: &st
 
 /// Adds partitions to a topic, and waits until they are there.
 pub async fn grow(runtime: &Runtime, link: &mut Link, seen: &Shared, name: &str, count: i32) {
-    let topic = CreatePartitionsTopic::default().with_name(topic_name(name)).with_count(count);
+    let topic = CreatePartitionsTopic::default()
+        .with_name(topic_name(name))
+        .with_count(count)
+        .with_assignments(None);
     let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(5000);
     while counts(runtime, link, seen).await.get(name).is_some_and(|now| *now < count) {
         link.ask_cold(ApiKey::CreatePartitions, 2, &request).await;
