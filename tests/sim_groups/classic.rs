@@ -118,6 +118,8 @@ impl Membership<'_> {
             }
             let (id, generation) = (self.id.clone(), self.generation);
             let error = self.of.use_offsets(&id, generation, self.versions[4]).await;
+            // A topic may be gone.
+            let error = error.filter(|error| *error != ErrorCode::UnknownTopicOrPartition);
             match error.map(heard) {
                 None | Some(Heard::Well | Heard::Nothing) => {}
                 Some(Heard::Rejoin) => return None,
@@ -353,7 +355,8 @@ fn assignment_of(share: &BTreeMap<&str, Vec<i32>>) -> Bytes {
     out.into_bytes()
 }
 
-fn slots_of(assignment: Bytes) -> Result<Slots, Malformed> {
+/// The partitions of an assignment.
+pub fn slots_of(assignment: Bytes) -> Result<Slots, Malformed> {
     let mut input = Reader::new(assignment, 1000);
     input.i16()?;
     let topic = |input: &mut Reader| {

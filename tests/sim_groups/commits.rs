@@ -13,6 +13,7 @@ use corelog::runtime::Runtime;
 
 use crate::client::PAUSE;
 use crate::link::Link;
+use crate::plan::Kind;
 use crate::seen::{Shared, Slot};
 use crate::topics;
 
@@ -25,6 +26,7 @@ const TOLD_WITHIN: Duration = Duration::from_secs(20);
 /// Who commits.
 pub struct Committer<'a> {
     pub group: &'a str,
+    pub kind: Kind,
     /// Its id, and its generation or epoch; "" and -1 for none.
     pub member: &'a str,
     pub epoch: i32,
@@ -92,7 +94,7 @@ pub async fn commit(
     match error {
         ErrorCode::None => {
             assert!(
-                who.version >= 9 || who.epoch < 0 || who.epoch >= floor,
+                who.kind != Kind::Classic || who.epoch >= floor,
                 "a commit of generation {} counted after {floor} had begun",
                 who.epoch
             );
@@ -119,12 +121,14 @@ pub async fn commit(
     }
 }
 
-/// Fetches the offsets of some partitions, and checks them. Whether there was an answer.
+/// Fetches the offsets of some partitions, and checks them. Whether there was an answer. `member`
+/// says who asks, and in which epoch, if it is a member of the consumer protocol.
 pub async fn fetch(
     runtime: &Runtime,
     link: &mut Link,
     seen: &Shared,
     group: &str,
+    member: Option<(&str, i32)>,
     slots: &[Slot],
 ) -> bool {
     let topics = slots.iter().map(|(topic, partition)| OffsetFetchTopic {
@@ -134,9 +138,9 @@ pub async fn fetch(
     });
     let asked = OffsetFetchGroup {
         group: text(group),
-        member_epoch: -1,
+        member: member.map(|(id, _)| text(id)),
+        member_epoch: member.map_or(-1, |(_, epoch)| epoch),
         topics: Some(topics.collect()),
-        ..OffsetFetchGroup::default()
     };
     let request = OffsetFetchRequest {
         groups: vec![asked],
@@ -144,7 +148,7 @@ pub async fn fetch(
         ..OffsetFetchRequest::default()
     };
     let asked = runtime.now();
-    let answer: Option<OffsetFetchResponse> = link.ask(8, &request).await;
+    let answer: Option<OffsetFetchResponse> = link.ask(9, &request).await;
     let Some(answer) = answer else { return false };
     let answer = &answer.groups[0];
     match answer.error {
@@ -152,6 +156,9 @@ pub async fn fetch(
         ErrorCode::CoordinatorLoadInProgress
         | ErrorCode::CoordinatorNotAvailable
         | ErrorCode::NotCoordinator => return false,
+        ErrorCode::UnknownMemberId | ErrorCode::StaleMemberEpoch if member.is_some() => {
+            return false;
+        }
         other => panic!("a fetch of offsets: {other:?}"),
     }
     let seen = seen.borrow();
@@ -172,7 +179,7 @@ pub async fn fetch(
 pub async fn check_all(runtime: &Runtime, link: &mut Link, seen: &Shared, group: &str) {
     let slots: Vec<Slot> = seen.borrow().groups[group].committed().cloned().collect();
     let began = runtime.now();
-    while !slots.is_empty() && !fetch(runtime, link, seen, group, &slots).await {
+    while !slots.is_empty() && !fetch(runtime, link, seen, group, None, &slots).await {
         let waited = runtime.now().since(began);
         assert!(waited < TOLD_WITHIN, "the offsets of {group} are not told");
         runtime.sleep(PAUSE).await;
@@ -191,7 +198,14 @@ pub async fn commit_only(runtime: Runtime, seen: Shared, group: String, mut link
         if !slots.is_empty() {
             let slot = &slots[runtime.random() as usize % slots.len()];
             let version = 2 + (runtime.random() % 8) as i16;
-            let who = Committer { group: &group, member: "", epoch: -1, instance: None, version };
+            let who = Committer {
+                group: &group,
+                kind: Kind::Simple,
+                member: "",
+                epoch: -1,
+                instance: None,
+                version,
+            };
             let committed = commit(&runtime, &mut link, &seen, &who, slot).await;
             if let Committed::No(error) = committed {
                 let is_temporary = matches!(
@@ -200,7 +214,7 @@ pub async fn commit_only(runtime: Runtime, seen: Shared, group: String, mut link
                 );
                 assert!(is_temporary, "a commit of a client that is no member: {error:?}");
             }
-            fetch(&runtime, &mut link, &seen, &group, std::slice::from_ref(slot)).await;
+            fetch(&runtime, &mut link, &seen, &group, None, std::slice::from_ref(slot)).await;
         }
         let pause_ms = 20 + runtime.random() % 150;
         runtime.sleep(Duration::from_millis(pause_ms)).await;

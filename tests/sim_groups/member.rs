@@ -229,11 +229,14 @@ impl Member {
         let slot: Slot = self.owned.iter().nth(at)?.clone();
         let Self { runtime, seen, link, group, .. } = self;
         if draw % 3 == 0 {
-            commits::fetch(runtime, link, seen, group, &[slot]).await;
+            let is_known = self.protocol == Protocol::Consumer;
+            let who = is_known.then_some((member, epoch));
+            commits::fetch(runtime, link, seen, group, who, &[slot]).await;
             return None;
         }
         let instance = self.plan.is_static.then(|| format!("instance-{}", self.number));
-        let who = Committer { group, member, epoch, instance: instance.as_deref(), version };
+        let kind = self.kind;
+        let who = Committer { group, kind, member, epoch, instance: instance.as_deref(), version };
         match commits::commit(runtime, link, seen, &who, &slot).await {
             Committed::Yes | Committed::Lost => None,
             Committed::No(error) => Some(error),

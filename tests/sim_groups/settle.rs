@@ -9,6 +9,7 @@ use corelog::protocol::group_admin::{
     DescribeGroupsResponse, ListGroupsRequest, ListGroupsResponse,
 };
 
+use crate::classic::slots_of;
 use crate::link::Link;
 use crate::plan::{GroupPlan, Kind};
 use crate::seen::{Shared, Slots, View};
@@ -17,8 +18,8 @@ use crate::topics::{self, Counts};
 /// A group, as the broker describes it.
 struct Described {
     state: String,
-    /// The members' ids; with epochs and partitions in a consumer group.
-    members: BTreeMap<String, Option<(i32, Slots)>>,
+    /// The members' ids and partitions; with epochs in a consumer group.
+    members: BTreeMap<String, (Option<i32>, Slots)>,
 }
 
 /// Whether everything has settled; what has not, in words.
@@ -67,10 +68,10 @@ fn check(
         return Err(format!("members {ids:?}, described {:?}", described.members));
     }
     for view in views.values() {
-        if let Some(Some((epoch, slots))) = described.members.get(&view.member)
-            && (*epoch, slots) != (view.epoch, &view.owned)
+        if let Some((epoch, slots)) = described.members.get(&view.member)
+            && (epoch.unwrap_or(view.epoch), slots) != (view.epoch, &view.owned)
         {
-            return Err(format!("{view:?}, described with {epoch} and {slots:?}"));
+            return Err(format!("{view:?}, described with {epoch:?} and {slots:?}"));
         }
     }
     if plan.kind == Kind::Classic && views.values().any(|view| view.epoch != views_epoch(views)) {
@@ -110,7 +111,13 @@ async fn classic_group(link: &mut Link, name: &str) -> Option<Described> {
         ErrorCode::None => group.state.to_string(),
         error => format!("{error:?}"),
     };
-    let members = group.members.iter().map(|member| (member.member.to_string(), None));
+    let slots = |assignment: &bytes::Bytes| match assignment.is_empty() {
+        true => Slots::new(),
+        false => slots_of(assignment.clone()).expect("an assignment"),
+    };
+    let members = group.members.iter();
+    let members =
+        members.map(|member| (member.member.to_string(), (None, slots(&member.assignment))));
     Some(Described { state, members: members.collect() })
 }
 
@@ -129,7 +136,7 @@ async fn consumer_group(link: &mut Link, name: &str) -> Option<Described> {
         let slots = topics.flat_map(|topic| {
             topic.partitions.iter().map(|partition| (topic.name.to_string(), *partition))
         });
-        (member.member.to_string(), Some((member.member_epoch, slots.collect())))
+        (member.member.to_string(), (Some(member.member_epoch), slots.collect()))
     });
     Some(Described { state, members: members.collect() })
 }
