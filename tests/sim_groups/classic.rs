@@ -100,7 +100,12 @@ impl Membership<'_> {
                     return Some(Ended::ByAct);
                 }
                 Some(Act::Crash) => return Some(Ended::ByAct),
-                Some(Act::Pause(pause)) => self.of.runtime.sleep(pause).await,
+                Some(Act::Pause(pause)) => {
+                    self.of.runtime.sleep(pause).await;
+                    // It does not know yet what happened meanwhile.
+                    let (id, generation) = (self.id.clone(), self.generation);
+                    self.of.use_offsets(&id, generation, self.versions[4]).await;
+                }
                 Some(Act::Resubscribe(topics)) => {
                     self.of.topics = topics;
                     rejoins = true;

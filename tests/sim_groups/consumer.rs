@@ -96,7 +96,11 @@ impl Membership<'_> {
                     return Ended::ByAct;
                 }
                 Some(Act::Crash) => return Ended::ByAct,
-                Some(Act::Pause(pause)) => self.of.runtime.sleep(pause).await,
+                Some(Act::Pause(pause)) => {
+                    self.of.runtime.sleep(pause).await;
+                    // It does not know yet what happened meanwhile.
+                    self.of.use_offsets(&id, epoch, version).await;
+                }
                 Some(Act::Resubscribe(topics)) => {
                     self.of.topics = topics;
                     self.is_full = true;

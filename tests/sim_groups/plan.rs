@@ -14,7 +14,7 @@ const CORES_MAX: u64 = 3;
 pub const SESSION_MS: u32 = 600;
 
 /// Time a member has to give partitions up or to come back, in milliseconds.
-pub const REBALANCE_MS: i32 = 500;
+pub const REBALANCE_MS: i32 = 300;
 
 /// Which protocols the members of a group speak.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
