@@ -140,7 +140,7 @@ impl Membership<'_> {
     /// Whether it leads and there are other topics or partitions than those it assigned.
     async fn sees_other_topics(&mut self) -> bool {
         let Some(assigned) = &self.leads else { return false };
-        if self.of.runtime.random() % 3 > 0 {
+        if !self.of.runtime.random().is_multiple_of(3) {
             return false;
         }
         let found = topics::look(&mut self.of.link, &self.of.seen).await;

@@ -117,7 +117,7 @@ impl Membership<'_> {
         let gives_back = !self.of.owned.is_subset(&self.assigned);
         if gives_back {
             let draw = self.of.runtime.random();
-            if draw % 4 == 0 {
+            if draw.is_multiple_of(4) {
                 // It takes its time, and sends heartbeats meanwhile.
                 return false;
             }
@@ -220,10 +220,7 @@ impl Membership<'_> {
         self.lost = 0;
         self.is_full = false;
         self.says_owned = false;
-        let mut seen = self.of.seen.borrow_mut();
-        let group = seen.group(&self.of.group);
-        group.epoch_floor = group.epoch_floor.max(epoch);
-        drop(seen);
+        self.of.seen.borrow_mut().group(&self.of.group).raise_floor(epoch);
         self.of.vouch(sent, SESSION);
         if let Some(assignment) = &answer.assignment {
             self.assigned = self.named(assignment).await;

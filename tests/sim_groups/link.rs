@@ -105,7 +105,7 @@ impl Link {
 
     fn trace(&self, text: &str) {
         if self.is_traced {
-            println!("{:?} {} {text}", self.runtime.now(), self.name);
+            eprintln!("{:?} {} {text}", self.runtime.now(), self.name);
         }
     }
 
@@ -118,7 +118,7 @@ impl Link {
 
     /// Whether the connection is cut behind this request, before or after it was handled.
     async fn is_cut(&self) -> bool {
-        if self.seen.borrow().is_calm || self.runtime.random() % self.cut_one_in != 0 {
+        if self.seen.borrow().is_calm || !self.runtime.random().is_multiple_of(self.cut_one_in) {
             return false;
         }
         let wait_us = self.runtime.random() % 5000;

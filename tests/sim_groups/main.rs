@@ -52,6 +52,9 @@ const STOPPED_AFTER: Duration = Duration::from_secs(10);
 /// How long members live before faults stop, at least.
 const LIVED_FOR: Duration = Duration::from_millis(900);
 
+/// Within this time members that are to die have died; their sessions last longer.
+const DIED_WITHIN: Duration = Duration::from_millis(200);
+
 /// What one run may take.
 const STEPS_MAX: u64 = 200_000;
 
@@ -253,6 +256,9 @@ fn simulate(seed: u64) -> (u64, u64) {
     run.settle();
     run.check_offsets();
 
+    // Those that die now are put out by the broker that comes after.
+    run.seen.borrow_mut().is_ending = true;
+    run.world.run_for(DIED_WITHIN);
     let (stop, cores) = run.plan.last;
     run.restart(stop, cores);
     run.check_offsets();

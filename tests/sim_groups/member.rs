@@ -83,12 +83,12 @@ impl Member {
             }
             self.unview();
             let draw = self.runtime.random();
-            if draw.is_multiple_of(5) {
+            if draw.is_multiple_of(5) || self.seen.borrow().is_ending {
                 return;
             }
             self.link.cut();
             self.runtime.sleep(Duration::from_millis(draw % 1500)).await;
-            if self.kind == Kind::Mixed && draw % 3 > 0 {
+            if self.kind == Kind::Mixed && !draw.is_multiple_of(3) {
                 self.protocol = match self.protocol {
                     Protocol::Classic => Protocol::Consumer,
                     Protocol::Consumer => Protocol::Classic,
@@ -127,7 +127,11 @@ impl Member {
 
     /// What to do now, other than to go on.
     pub fn act(&self) -> Option<Act> {
-        if self.seen.borrow().is_calm || self.runtime.random() % self.plan.act_one_in != 0 {
+        if self.seen.borrow().is_ending && self.plan.dies_last {
+            return Some(Act::Crash);
+        }
+        let one_in = self.plan.act_one_in;
+        if self.seen.borrow().is_calm || !self.runtime.random().is_multiple_of(one_in) {
             return None;
         }
         let draw = self.runtime.random();
@@ -222,13 +226,13 @@ impl Member {
             return None;
         }
         let draw = self.runtime.random();
-        if draw % 2 > 0 {
+        if !draw.is_multiple_of(2) {
             return None;
         }
         let at = (draw >> 8) as usize % self.owned.len();
         let slot: Slot = self.owned.iter().nth(at)?.clone();
         let Self { runtime, seen, link, group, .. } = self;
-        if draw % 3 == 0 {
+        if draw.is_multiple_of(3) {
             let is_known = self.protocol == Protocol::Consumer;
             let who = is_known.then_some((member, epoch));
             commits::fetch(runtime, link, seen, group, who, &[slot]).await;

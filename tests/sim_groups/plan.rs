@@ -49,6 +49,8 @@ pub struct MemberPlan {
     pub starts_after: Duration,
     /// It does something other than go on once in so many heartbeats.
     pub act_one_in: u64,
+    /// Whether it is gone without a word before the broker ends for the last time.
+    pub dies_last: bool,
     /// Which versions of the requests it speaks; the older the smaller.
     pub age: usize,
 }
@@ -193,6 +195,7 @@ fn member_plan(random: &mut Random, kind: Kind) -> MemberPlan {
         topics: random.between(1..=7),
         starts_after: Duration::from_millis(random.below(400)),
         act_one_in: pick(random, &[5, 12, 1_000_000]),
+        dies_last: random.below(4) == 0,
         age: random.below(3) as usize,
     }
 }

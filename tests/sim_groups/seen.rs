@@ -90,6 +90,8 @@ pub struct Seen {
     pub names: BTreeMap<Uuid, String>,
     /// Whether faults are over: members go on with what they do, and nothing else.
     pub is_calm: bool,
+    /// Whether the broker is about to end for the last time: some members go before it.
+    pub is_ending: bool,
     lives: u64,
     offsets: i64,
 }
@@ -197,7 +199,12 @@ impl Group {
             let owner = owner.or_insert_with(|| member.to_owned());
             assert_eq!(owner, member, "{slot:?} has two owners in generation {generation}");
         }
-        self.epoch_floor = self.epoch_floor.max(generation);
+        self.raise_floor(generation);
+    }
+
+    /// A member was told this epoch: the group had come that far.
+    pub fn raise_floor(&mut self, epoch: i32) {
+        self.epoch_floor = self.epoch_floor.max(epoch);
     }
 
     pub fn commit_sent(&mut self, slot: &Slot, offset: i64, now: Instant) {
