@@ -32,8 +32,8 @@ struct Membership<'a> {
     versions: [i16; 5],
     id: String,
     generation: i32,
-    /// Whether it leads, and if so which topics it saw when it assigned.
-    leads: Option<Counts>,
+    /// Whether it leads, and if so which topics it saw when it assigned, if it knows.
+    leads: Option<Option<Counts>>,
 }
 
 /// What an answer means for a membership.
@@ -144,7 +144,7 @@ impl Membership<'_> {
             return false;
         }
         let found = topics::look(&mut self.of.link, &self.of.seen).await;
-        found.is_some_and(|found| found != *assigned)
+        found.is_some_and(|found| Some(found) != *assigned)
     }
 
     async fn join_and_sync(&mut self) -> Heard {
@@ -160,7 +160,7 @@ impl Membership<'_> {
         self.leads = None;
         if leads && joined.skip_assignment {
             // It does not know what was seen when the assignment was made: it will look again.
-            self.leads = Some(Counts::new());
+            self.leads = Some(None);
             leads = false;
         }
         if leads {
@@ -168,7 +168,7 @@ impl Membership<'_> {
                 return Heard::Rejoin;
             };
             assignments = assign(&joined.members, &counts);
-            self.leads = Some(counts);
+            self.leads = Some(Some(counts));
         }
         self.sync(&joined, assignments).await
     }
