@@ -14,8 +14,9 @@ use corelog::protocol::record::Records;
 use corelog::runtime::Runtime;
 
 use crate::check::{Content, Place, Record, Shared};
-use crate::client::{Connection, PAUSE, find_topic, topic_name};
+use crate::client::{Connection, PAUSE};
 use crate::plan::ConsumerPlan;
+use crate::topic::{find_topic, topic_name};
 
 /// The first version with fetch sessions.
 const SESSIONS_SINCE: i16 = 7;

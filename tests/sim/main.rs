@@ -14,6 +14,7 @@ mod client;
 mod consume;
 mod plan;
 mod produce;
+mod topic;
 
 use std::collections::BTreeSet;
 use std::path::Path;

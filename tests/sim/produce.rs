@@ -17,8 +17,9 @@ use corelog::protocol::produce::{
 use corelog::runtime::Runtime;
 
 use crate::check::{Record, Shared};
-use crate::client::{Connection, PAUSE, find_topic, topic_name};
+use crate::client::{Connection, PAUSE};
 use crate::plan::{ProducerPlan, Promise};
+use crate::topic::{find_topic, topic_name};
 
 /// A batch for one partition.
 struct Batch {

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{Timestamp, Uuid};
-use crate::group::classic::Classic;
 use crate::group::classic::convert::Part;
 use crate::group::classic::subscription::{self, Subscription};
+use crate::group::classic::{Classic, State};
 use crate::group::consumer::assignor::Assignment;
 use crate::group::consumer::classic::assignment_bytes;
 use crate::group::consumer::member::{Current, Member, MemberState, Said, target_value};
@@ -49,8 +49,12 @@ impl Consumer {
             let member = upgraded(&part, generation, step.image, &mut taken).map_err(refused)?;
             group.adopt(step, &part.id, &member);
         }
-        let metadata_hash = group.hash_topics(step);
-        group.metadata_hash = metadata_hash;
+        // One that was rebalancing has parts nobody has: whoever joins finds other topics than these,
+        // and the group assigns anew. (Kafka counts on the one who joins to subscribe to something
+        // new, which a static member that comes back does not.)
+        if classic.state() == State::Stable {
+            group.metadata_hash = group.hash_topics(step);
+        }
         let mut records = vec![Record::Group(step.id.clone(), None)];
         group.push_records(&step.id, &mut records);
         step.records.append(&mut records);

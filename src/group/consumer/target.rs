@@ -105,9 +105,12 @@ impl Consumer {
         let Some(resolved_at_ms) = oldest(|one| one.resolved_at_ms) else { return false };
         let age_ms = step.now.wall.to_wire().saturating_sub(resolved_at_ms);
         let interval = step.settings.consumer.regex_refresh_interval.as_millis();
-        age_ms > EXPRESSIONS_REFRESH_MS_MIN
-            && (oldest(|one| one.version).is_some_and(|version| version < step.topics_version)
-                || i128::from(age_ms) > i128::try_from(interval).unwrap_or(i128::MAX))
+        // The clock was put back: how old it is, is unknown.
+        let is_ahead = age_ms < 0;
+        let has_new_topics =
+            || oldest(|one| one.version).is_some_and(|version| version < step.topics_version);
+        let is_old = || i128::from(age_ms) > i128::try_from(interval).unwrap_or(i128::MAX);
+        is_ahead || age_ms > EXPRESSIONS_REFRESH_MS_MIN && (has_new_topics() || is_old())
     }
 
     /// Raises the group's epoch if its subscription changed, or the topics did.

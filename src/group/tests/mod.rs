@@ -1,5 +1,6 @@
 //! Coordinators from outside: requests in, answers and records out.
 
+mod clocks;
 mod consumer_errors;
 mod consumer_history;
 mod consumers;
