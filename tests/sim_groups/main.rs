@@ -59,13 +59,18 @@ const DIED_WITHIN: Duration = Duration::from_millis(200);
 const STEPS_MAX: u64 = 200_000;
 
 /// Seeds that once failed, each with what it found.
-const KEPT: [(u64, &str); 3] = [
+const KEPT: [(u64, &str); 4] = [
     (47, "a clock that was put back held up assignments, and new topics that match a pattern"),
     (56, "the same, after writes to disk had failed"),
     (
         3513,
         "a static member came back with the other protocol while its group rebalanced: what a member \
          that had left had been assigned stayed without an owner",
+    ),
+    (
+        4056,
+        "a group went over to the classic protocol before a member had got what it was to have, and \
+         the member never heard of it",
     ),
 ];
 

@@ -13,7 +13,7 @@ use crate::group::classic::subscription::{self, Subscription};
 use crate::group::consumer::assignor::Assignment;
 use crate::group::consumer::heartbeat::new_id;
 use crate::group::consumer::member::{Member, MemberState, Owned, Said};
-use crate::group::consumer::{Consumer, Downgrade, Step};
+use crate::group::consumer::{Consumer, Downgrade, State, Step};
 use crate::group::message::{Heartbeat, Join, Joined, Leave, Leaving, Sync, Synced};
 use crate::group::record::{ClassicMemberValue, ClassicProtocolValue, kept};
 use crate::metadata::Image;
@@ -55,11 +55,16 @@ impl Consumer {
             self.reconcile(step, &id, has_changed, Some(&owned));
             self.renew_session(step, &id);
             self.time_sync(step, &id, join.rebalance_timeout_ms);
-        } else if self.target_epoch < self.epoch {
-            step.downgrade = Some(Downgrade::Rebalance);
         } else {
-            self.reconcile(step, &id, has_changed, Some(&owned));
-            step.downgrade = Some(Downgrade::Keep);
+            if self.target_epoch >= self.epoch {
+                self.reconcile(step, &id, has_changed, Some(&owned));
+            }
+            // A classic group tells its members of the target only when they join. (Kafka keeps a
+            // target that some have not reached, and they never hear of it.)
+            step.downgrade = Some(match self.state() {
+                State::Stable => Downgrade::Keep,
+                State::Empty | State::Assigning | State::Reconciling => Downgrade::Rebalance,
+            });
         }
         let generation = self.members.get(&id).map_or(-1, |member| member.current.epoch);
         Joined {

@@ -49,9 +49,9 @@ impl Consumer {
             let member = upgraded(&part, generation, step.image, &mut taken).map_err(refused)?;
             group.adopt(step, &part.id, &member);
         }
-        // One that was rebalancing has parts nobody has: whoever joins finds other topics than these,
-        // and the group assigns anew. (Kafka counts on the one who joins to subscribe to something
-        // new, which a static member that comes back does not.)
+        // One that was rebalancing has parts nobody has: whoever joins finds other topics than
+        // these, and the group assigns anew. (Kafka counts on a new subscription, which a static
+        // member that comes back does not bring.)
         if classic.state() == State::Stable {
             group.metadata_hash = group.hash_topics(step);
         }
