@@ -33,7 +33,8 @@ fn a_clock_that_was_put_back_does_not_hold_assignments_up() {
     for (jump_ms, assigned, name) in
         [(500, false, "too soon"), (1000, true, "in time"), (-hour, true, "put back an hour")]
     {
-        let mut bench = Bench::new(settings());
+        let consumer = ConsumerSettings::default();
+        let mut bench = Bench::new(Settings { consumer, ..settings() });
         bench.now.wall = Timestamp::from_millis(10 * hour);
         let first = beat(&mut bench, "first");
         bench.now.wall = Timestamp::from_millis(10 * hour + jump_ms);

@@ -10,9 +10,9 @@
 //! hang on the order of its hash maps: members come in the order the caller gives them in, topics
 //! in the order of their ids.
 //!
-//! - [`range`]: consecutive partitions, the same numbers of each topic to one member
-//! - [`uniform`]: even and sticky, for members that all subscribe to the same topics
-//! - [`mixed`]: even and sticky, for members that subscribe to different topics
+//! - `range`: consecutive partitions, the same numbers of each topic to one member
+//! - `uniform`: even and sticky, for members that all subscribe to the same topics
+//! - `mixed`: even and sticky, for members that subscribe to different topics
 
 mod mixed;
 mod owners;
