@@ -185,6 +185,12 @@ impl Reader {
         Err(Malformed::new("a varint does not end"))
     }
 
+    /// A length plus one; as Java's numbers go, what comes to less than zero is null.
+    fn compact_length(&mut self) -> Result<Option<usize>, Malformed> {
+        let raw = self.uvarint()?.cast_signed().wrapping_sub(1);
+        Ok(usize::try_from(raw).ok())
+    }
+
     /// The length before a string; `None` is null.
     pub fn string_length(&mut self, form: Form) -> Result<Option<usize>, Malformed> {
         match form {
@@ -192,11 +198,7 @@ impl Reader {
                 -1 => Ok(None),
                 raw => usize::try_from(raw).map(Some).map_err(|_| Malformed::new("a length")),
             },
-            // As Java's numbers go: what is below zero there is null.
-            Form::Compact => {
-                let raw = self.uvarint()?.cast_signed().wrapping_sub(1);
-                Ok(usize::try_from(raw).ok())
-            }
+            Form::Compact => self.compact_length(),
         }
     }
 
@@ -207,7 +209,7 @@ impl Reader {
                 -1 => Ok(None),
                 raw => usize::try_from(raw).map(Some).map_err(|_| Malformed::new("a length")),
             },
-            Form::Compact => Ok((self.uvarint()? as usize).checked_sub(1)),
+            Form::Compact => self.compact_length(),
         }
     }
 
