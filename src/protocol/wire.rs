@@ -185,12 +185,6 @@ impl Reader {
         Err(Malformed::new("a varint does not end"))
     }
 
-    /// A length plus one; as Java's numbers go, what comes to less than zero is null.
-    fn compact_length(&mut self) -> Result<Option<usize>, Malformed> {
-        let raw = self.uvarint()?.cast_signed().wrapping_sub(1);
-        Ok(usize::try_from(raw).ok())
-    }
-
     /// The length before a string; `None` is null.
     pub fn string_length(&mut self, form: Form) -> Result<Option<usize>, Malformed> {
         match form {
@@ -198,7 +192,7 @@ impl Reader {
                 -1 => Ok(None),
                 raw => usize::try_from(raw).map(Some).map_err(|_| Malformed::new("a length")),
             },
-            Form::Compact => self.compact_length(),
+            Form::Compact => Ok((self.uvarint()? as usize).checked_sub(1)),
         }
     }
 
@@ -209,7 +203,7 @@ impl Reader {
                 -1 => Ok(None),
                 raw => usize::try_from(raw).map(Some).map_err(|_| Malformed::new("a length")),
             },
-            Form::Compact => self.compact_length(),
+            Form::Compact => Ok((self.uvarint()? as usize).checked_sub(1)),
         }
     }
 

@@ -247,6 +247,9 @@ class RdkafkaCrew(Crew):
             "reconnect.backoff.ms": 10,
             "reconnect.backoff.max.ms": 200,
             "retry.backoff.ms": 20,
+            # librdkafka 2.16 may wait for ever for an answer with metadata that died with the
+            # broker, unless the next refresh comes.
+            "topic.metadata.refresh.interval.ms": 1000,
             "fetch.wait.max.ms": 100,
             "fetch.error.backoff.ms": 50,
         }
