@@ -172,9 +172,6 @@ MEANT = {
     "consumer protocol: regular expressions": "patterns are matched at once",
     "consumer protocol: regular expressions that are none": "patterns are matched at once",
     "consumer protocol: names and a regular expression": "patterns are matched at once",
-    # Such bytes no client sends; taken for null they would pass the guard of the cold codecs.
-    "consumer protocol: invalid heartbeats, v0": "a length above 2^31 closes the connection",
-    "consumer protocol: invalid heartbeats, v1": "a length above 2^31 closes the connection",
     "migration: classic requests to a consumer group by its members": "order of a hash table",
     "migration: assignment of no bytes": "order of a hash table",
 }

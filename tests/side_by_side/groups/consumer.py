@@ -247,7 +247,6 @@ def invalid(s, version):
         s.heartbeat(epoch, version, **row)
     s.heartbeat(0, version, MemberId=ALICE, GroupId=Raw(b"\0"))
     s.heartbeat(0, version, MemberId=Raw(b"\0"))
-    s.heartbeat(0, version, MemberId=ALICE, SubscribedTopicNames=Raw(b"\xff\xff\xff\xff\x0f"))
 
 
 for number in (0, 1):
