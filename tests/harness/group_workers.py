@@ -131,6 +131,10 @@ class RawCrew(Crew):
         ]
 
 
+# Longer than any group takes to form.
+IDLE_SECONDS_MAX = 10
+
+
 class RdkafkaSlot(threading.Thread):
     """One slot of members of librdkafka."""
 
@@ -167,6 +171,7 @@ class RdkafkaSlot(threading.Thread):
         consumer.subscribe([crew.board.topic], on_assign=crew.assigned)
         until = time.monotonic() + self.source.uniform(0.5, 4)
         positions, commit_at = {}, 0
+        idle_since = time.monotonic()
         while not crew.ended.is_set() and (crew.hold.is_set() or time.monotonic() < until):
             if broken:
                 # A static member that comes back before its leaving was heard, for instance.
@@ -184,6 +189,13 @@ class RdkafkaSlot(threading.Thread):
                 elif error.code() >= 0:
                     crew.board.strange(f"librdkafka told {error.name()}")
             self.held = sorted(row.partition for row in consumer.assignment())
+            if self.held or not crew.hold.is_set():
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > IDLE_SECONDS_MAX:
+                # librdkafka 2.16 can wait for ever (in its state wait-metadata) for an answer that
+                # died with the broker. Its log was read; members of raw frames are never let off.
+                crew.board.strange("librdkafka waits for lost metadata, started again")
+                break
             if not self.held:
                 self.probe(consumer, broken)
             positions = {key: value for key, value in positions.items() if key in self.held}
@@ -247,9 +259,6 @@ class RdkafkaCrew(Crew):
             "reconnect.backoff.ms": 10,
             "reconnect.backoff.max.ms": 200,
             "retry.backoff.ms": 20,
-            # librdkafka 2.16 may wait for ever for an answer with metadata that died with the
-            # broker, unless the next refresh comes.
-            "topic.metadata.refresh.interval.ms": 1000,
             "fetch.wait.max.ms": 100,
             "fetch.error.backoff.ms": 50,
         }
