@@ -17,11 +17,25 @@ use crate::runtime::local::first;
 /// the port within that time.
 const LISTEN_TRIES_MAX: u32 = 20;
 
+/// How often, and after how long, an address in use is tried again.
+const UNUSED_TRIES_MAX: u32 = 20;
+const UNUSED_WAIT: Duration = Duration::from_millis(50);
+
 /// Refuses addresses that another process listens on.
 pub(super) async fn check_unused(shard: &Rc<Shard>) -> Result<(), Failure> {
     for endpoint in &shard.config().listeners {
         let address = endpoint.bind_address();
-        shard.runtime.check_unused(&address).await.map_err(|error| {
+        let mut unused = shard.runtime.check_unused(&address).await;
+        for _ in 0..UNUSED_TRIES_MAX {
+            if unused.is_ok() {
+                break;
+            }
+            // The kernel takes down the ring of a killed process, and the sockets it holds, a
+            // moment after the process is gone.
+            shard.runtime.sleep(UNUSED_WAIT).await;
+            unused = shard.runtime.check_unused(&address).await;
+        }
+        unused.map_err(|error| {
             Failure(format!(
                 "{address} can not be listened on ({error}); end the process that has it, or \
                  change `listeners`"
