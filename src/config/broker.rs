@@ -125,7 +125,7 @@ pub struct BrokerConfig {
 pub(super) struct Reader<'a>(&'a Layers);
 
 impl Reader<'_> {
-    pub(super) fn number(&self, name: &str) -> i64 {
+    fn number(&self, name: &str) -> i64 {
         match self.0.get(name) {
             Value::Number(value) => value,
             _ => panic!("{name} has no number"),
@@ -145,7 +145,7 @@ impl Reader<'_> {
         u16::try_from(self.number(name).max(0)).unwrap_or(u16::MAX)
     }
 
-    pub(super) fn not_negative(&self, name: &str) -> Option<u32> {
+    fn not_negative(&self, name: &str) -> Option<u32> {
         u32::try_from(self.number(name)).ok()
     }
 
@@ -154,13 +154,13 @@ impl Reader<'_> {
     }
 
     /// A duration; `none` and everything below 0 mean never.
-    pub(super) fn millis_unless(&self, name: &str, none: i64) -> Option<Duration> {
+    fn millis_unless(&self, name: &str, none: i64) -> Option<Duration> {
         let value = self.number(name);
         let set = u64::try_from(value).ok().filter(|_| value != none);
         set.map(Duration::from_millis)
     }
 
-    pub(super) fn flag(&self, name: &str) -> bool {
+    fn flag(&self, name: &str) -> bool {
         matches!(self.0.get(name), Value::Flag(true))
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::broker::BrokerConfig;
 use super::group_settings;
 use super::layers::{Overrides, Source, is_dynamic, is_sensitive, row_of};
-use super::setting::Type;
+use super::setting::{Setting, Type};
 use super::settings;
 use super::topic::effective;
 use super::value::Value;
@@ -67,24 +67,9 @@ pub fn topic(broker: &BrokerConfig, overrides: &Overrides, keys: Option<&[String
         .filter(|row| wanted(keys, row.name))
         .map(|row| {
             let value = effective(broker, overrides, row).to_text();
-            let own = overrides.get(row.name).map(|_| Synonym {
-                name: row.name.to_owned(),
-                value: value.clone(),
-                source: Source::Topic,
-            });
+            let own = overrides.contains_key(row.name).then_some(Source::Topic);
             let inherited = row.broker_names.first().map(|(name, _)| synonyms(broker, name));
-            let synonyms: Vec<Synonym> =
-                own.into_iter().chain(inherited.into_iter().flatten()).collect();
-            Entry {
-                name: row.name.to_owned(),
-                value,
-                source: synonyms.first().map_or(Source::Default, |first| first.source),
-                read_only: false,
-                sensitive: false,
-                synonyms,
-                kind: Some(row.kind),
-                doc: Some(row.doc),
-            }
+            named_entry(row, value, own, inherited.unwrap_or_default())
         })
         .collect()
 }
@@ -95,11 +80,7 @@ pub fn group(broker: &BrokerConfig, own: &Overrides, keys: Option<&[String]>) ->
     asked
         .map(|row| {
             let value = group_settings::effective(broker, own, row).to_text();
-            let set = own.get(row.name).map(|_| Synonym {
-                name: row.name.to_owned(),
-                value: value.clone(),
-                source: Source::Group,
-            });
+            let set = own.contains_key(row.name).then_some(Source::Group);
             let inherited = match row.broker_names.first() {
                 Some((name, _)) => synonyms(broker, name),
                 None => vec![Synonym {
@@ -108,19 +89,30 @@ pub fn group(broker: &BrokerConfig, own: &Overrides, keys: Option<&[String]>) ->
                     source: Source::Default,
                 }],
             };
-            let synonyms: Vec<Synonym> = set.into_iter().chain(inherited).collect();
-            Entry {
-                name: row.name.to_owned(),
-                value,
-                source: synonyms.first().map_or(Source::Default, |first| first.source),
-                read_only: false,
-                sensitive: false,
-                synonyms,
-                kind: Some(row.kind),
-                doc: Some(row.doc),
-            }
+            named_entry(row, value, set, inherited)
         })
         .collect()
+}
+
+/// A setting of a topic or a group: with `own` set there, before where it is inherited from.
+fn named_entry(
+    row: &Setting,
+    value: Option<String>,
+    own: Option<Source>,
+    inherited: Vec<Synonym>,
+) -> Entry {
+    let own = own.map(|source| Synonym { name: row.name.to_owned(), value: value.clone(), source });
+    let synonyms: Vec<Synonym> = own.into_iter().chain(inherited).collect();
+    Entry {
+        name: row.name.to_owned(),
+        value,
+        source: synonyms.first().map_or(Source::Default, |first| first.source),
+        read_only: false,
+        sensitive: false,
+        synonyms,
+        kind: Some(row.kind),
+        doc: Some(row.doc),
+    }
 }
 
 /// The settings of this broker.
@@ -175,7 +167,7 @@ fn synonyms(broker: &BrokerConfig, name: &str) -> Vec<Synonym> {
 }
 
 /// The text of a topic's setting that nobody overrides, for APPEND and SUBTRACT.
-pub(super) fn default_text(row: &super::setting::Setting) -> Option<String> {
+pub(super) fn default_text(row: &Setting) -> Option<String> {
     Value::fallback(row).to_text()
 }
 

@@ -3,11 +3,14 @@
 use std::io;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use crate::base::{LeaderEpoch, Offset, Timestamp};
 use crate::log::aborted;
 use crate::log::log::Log;
 use crate::log::message::{AbortedTransaction, AtLeast, Found, LogRead, ReadError};
 use crate::log::segment::Segment;
+use crate::log::walk::Walk;
 use crate::protocol::batch::{BatchError, BatchHeader, BatchView};
 use crate::protocol::record::EndMarker;
 use crate::protocol::timestamps::{Located, Unreadable, first_at_or_after, max_timestamp_record};
@@ -93,29 +96,17 @@ impl Log {
         to: Offset,
         mut visit: impl FnMut(&BatchHeader, Option<EndMarker>),
     ) -> io::Result<()> {
-        let mut next = self.floor(from).or_else(|| self.floor(self.end()));
-        while let Some(segment) = next.filter(|segment| segment.base < to) {
-            let position = segment.position_near(from.max(segment.base)).await?;
-            let mut walk = segment.walk(position).await?;
-            self.note_open(&segment);
-            while let Some((header, position)) = walk.next().await? {
-                if header.base_offset >= to.to_wire() {
-                    return Ok(());
+        let mut range = self.batches_in(from, to);
+        while let Some((header, position)) = range.next().await? {
+            let marker = match header.is_control() {
+                true => {
+                    let bytes = range.batch(&header, position).await?;
+                    BatchView::parse(&bytes).ok().and_then(|b| EndMarker::from_batch(&b))
                 }
-                if header.last_offset() < from.to_wire() {
-                    continue;
-                }
-                let marker = match header.is_control() {
-                    true => {
-                        let bytes = walk.batch(&header, position).await?;
-                        BatchView::parse(&bytes).ok().and_then(|b| EndMarker::from_batch(&b))
-                    }
-                    false => None,
-                };
-                visit(&header, marker);
-                self.0.runtime.pass().await;
-            }
-            next = self.behind(segment.base);
+                false => None,
+            };
+            visit(&header, marker);
+            self.0.runtime.pass().await;
         }
         Ok(())
     }
@@ -127,28 +118,21 @@ impl Log {
         to: Offset,
         mut visit: impl FnMut(&BatchView<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut next = self.floor(from).or_else(|| self.floor(self.end()));
-        while let Some(segment) = next.filter(|segment| segment.base < to) {
-            let position = segment.position_near(from.max(segment.base)).await?;
-            let mut walk = segment.walk(position).await?;
-            self.note_open(&segment);
-            while let Some((header, position)) = walk.next().await? {
-                if header.base_offset >= to.to_wire() {
-                    return Ok(());
-                }
-                if header.last_offset() < from.to_wire() {
-                    continue;
-                }
-                let bytes = walk.batch(&header, position).await?;
-                let damaged = |error: BatchError| {
-                    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
-                };
-                visit(&BatchView::parse(&bytes).map_err(damaged)?)?;
-                self.0.runtime.pass().await;
-            }
-            next = self.behind(segment.base);
+        let mut range = self.batches_in(from, to);
+        while let Some((header, position)) = range.next().await? {
+            let bytes = range.batch(&header, position).await?;
+            let damaged =
+                |error: BatchError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+            visit(&BatchView::parse(&bytes).map_err(damaged)?)?;
+            self.0.runtime.pass().await;
         }
         Ok(())
+    }
+
+    /// The batches that have offsets in `from..to`.
+    fn batches_in(&self, from: Offset, to: Offset) -> Range<'_> {
+        let segment = self.floor(from).or_else(|| self.floor(self.end()));
+        Range { log: self, from, to, segment, walk: None }
     }
 
     /// The first record whose timestamp is `target` or later (`UnifiedLog.fetchOffsetByTimestamp`).
@@ -274,5 +258,51 @@ impl Log {
             rest = &rest[count..];
         }
         Ok(())
+    }
+}
+
+/// Batches one behind the other, over the borders of segments.
+struct Range<'a> {
+    log: &'a Log,
+    from: Offset,
+    to: Offset,
+    /// The segment that is walked now, or next.
+    segment: Option<Rc<Segment>>,
+    walk: Option<Walk>,
+}
+
+impl Range<'_> {
+    /// The next batch's header and position in its segment.
+    async fn next(&mut self) -> io::Result<Option<(BatchHeader, u64)>> {
+        while let Some(segment) = self.segment.clone().filter(|segment| segment.base < self.to) {
+            let mut walk = match self.walk.take() {
+                Some(walk) => walk,
+                None => {
+                    let position = segment.position_near(self.from.max(segment.base)).await?;
+                    let walk = segment.walk(position).await?;
+                    self.log.note_open(&segment);
+                    walk
+                }
+            };
+            while let Some((header, position)) = walk.next().await? {
+                if header.base_offset >= self.to.to_wire() {
+                    return Ok(None);
+                }
+                if header.last_offset() >= self.from.to_wire() {
+                    self.walk = Some(walk);
+                    return Ok(Some((header, position)));
+                }
+            }
+            self.segment = self.log.behind(segment.base);
+        }
+        Ok(None)
+    }
+
+    /// The whole of the batch that [`next`](Self::next) found last.
+    async fn batch(&self, header: &BatchHeader, position: u64) -> io::Result<Bytes> {
+        match &self.walk {
+            Some(walk) => walk.batch(header, position).await,
+            None => Err(io::Error::other("no batch was found")),
+        }
     }
 }
