@@ -232,8 +232,12 @@ impl Coordinator {
         }
     }
 
-    /// All records were replayed: sessions begin, requests are answered from now on.
+    /// All records were replayed: sessions begin, requests are answered from now on. Nothing of
+    /// that when the partition went to another coordinator meanwhile, as much was forgotten then.
     pub fn loaded(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.phase == Phase::Unloaded {
+            return;
+        }
         self.phase = Phase::Active;
         self.expiry = Some(now.instant + self.settings.retention_check_interval);
         self.topics_version = version_of(&self.image);

@@ -201,6 +201,20 @@ fn whatever_waits_is_told_when_the_partition_moves_away() {
 }
 
 #[test]
+fn a_partition_that_moved_away_while_it_was_loaded_answers_nothing() {
+    let mut bench = Bench::new(settings());
+    let (ids, generation) = bench.stable(2);
+    let mut effects = Vec::new();
+    bench.coordinator = bench.reloaded();
+    bench.coordinator.unload(&mut effects);
+    // The load, which knows nothing of it, comes to its end.
+    bench.coordinator.loaded(bench.now, &mut effects);
+    bench.settle(effects);
+    assert_eq!(bench.heartbeat(&ids[0], generation), ErrorCode::NotCoordinator);
+    assert_eq!(bench.coordinator.next_deadline(), None);
+}
+
+#[test]
 fn a_loaded_group_goes_on_in_its_generation_and_drops_who_died_meanwhile() {
     let mut bench = Bench::new(settings());
     let (ids, generation) = bench.stable(2);
