@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::broker::Failure;
 use crate::config::listener::Endpoint;
 use crate::connection;
-use crate::handlers::Client;
 use crate::handlers::session::SessionCache;
+use crate::handlers::{Client, Home};
 use crate::mesh::Shard;
 use crate::runtime::Listener;
 use crate::runtime::local::first;
@@ -74,12 +74,16 @@ async fn run(shard: Rc<Shard>, config: Endpoint, sessions: Rc<RefCell<SessionCac
         });
         match accepted.await {
             None => return,
-            Some(Ok((reader, writer, peer))) => {
-                let sessions = sessions.clone();
-                let client = Client { peer, listener: config.name.clone(), sessions };
+            Some(Ok(accepted)) => {
+                let client = Client {
+                    peer: accepted.peer,
+                    listener: config.name.clone(),
+                    sessions: sessions.clone(),
+                    home: Home::new(accepted.moves),
+                };
                 let shard = shard.clone();
                 runtime.spawn("connection", async move {
-                    connection::serve(shard, Rc::new(client), reader, writer).await;
+                    connection::serve(shard, Rc::new(client), accepted).await;
                 });
             }
             Some(Err(error)) => {

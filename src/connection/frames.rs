@@ -96,19 +96,46 @@ impl Frames {
         }
     }
 
-    /// Reads some bytes behind what is buffered, making room for `wanted`.
+    /// Whether nothing was read beyond the last frame.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// What the frames are cut from; what was read beyond the last one is lost.
+    pub fn into_reader(self) -> StreamReader {
+        self.reader
+    }
+
+    /// Reads some bytes behind what is buffered, making room for `wanted`. Nothing is lost when
+    /// this is dropped half way.
     async fn fill(&mut self, wanted: usize) -> Result<usize, FrameError> {
-        let filled = self.buffer.len();
-        self.buffer.resize(filled + wanted, 0);
-        let read = self.reader.read(&mut self.buffer[filled..]).await;
-        let count = match read {
-            Ok(count) => count,
-            Err(error) => {
-                self.buffer.truncate(filled);
-                return Err(FrameError::Io(error));
-            }
-        };
-        self.buffer.truncate(filled + count);
+        let mut room = Room::new(&mut self.buffer, wanted);
+        let count = self.reader.read(room.bytes()).await.map_err(FrameError::Io)?;
+        room.filled += count;
         Ok(count)
+    }
+}
+
+/// Room behind what is buffered. What was not filled is taken away at the end.
+struct Room<'a> {
+    buffer: &'a mut BytesMut,
+    filled: usize,
+}
+
+impl<'a> Room<'a> {
+    fn new(buffer: &'a mut BytesMut, wanted: usize) -> Self {
+        let filled = buffer.len();
+        buffer.resize(filled + wanted, 0);
+        Self { buffer, filled }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.filled..]
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.buffer.truncate(self.filled);
     }
 }

@@ -4,6 +4,9 @@
 //! requests then run concurrently. The writing one sends the answers in order, gathering those
 //! that are ready into one send.
 //!
+//! A connection whose requests all go to one other core moves there, between two requests: see
+//! [`Home`](crate::handlers::Home).
+//!
 //! Bounded: requests in flight per connection, bytes of requests per core (the core's budget: when
 //! it is used up, sockets are not read). A peer that does not read its answers holds its requests
 //! in flight and nothing else.
@@ -18,11 +21,11 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::base::Instant;
+use crate::base::{Instant, ShardId};
 use crate::handlers::{self, Client, Response};
 use crate::mesh::Shard;
 use crate::runtime::local::{Notice, Share, first};
-use crate::runtime::{Chunk, StreamReader, StreamWriter};
+use crate::runtime::{Accepted, Chunk, StreamReader, StreamWriter};
 
 use frames::{FrameError, Frames};
 
@@ -43,9 +46,23 @@ struct Connection {
     changed: Notice,
     /// No more requests will be started; the writing task ends when the slots are sent.
     finished: Cell<bool>,
+    /// The connection goes on elsewhere: the writing task does not shut it down.
+    moving: Cell<bool>,
     /// The writing task has ended: its answers are sent, or the peer is gone.
     written: Cell<bool>,
+    /// What the writing task gives back of a connection that moves.
+    given_back: RefCell<Option<StreamWriter>>,
     last_active: Cell<Instant>,
+}
+
+/// What the reading task goes on with.
+enum Next {
+    /// A request, and its share of the core's memory.
+    Frame(bytes::Bytes, Share),
+    /// The peer is done, or the process ends.
+    End,
+    /// No request is under way, and the connection would better live on that core.
+    Move(ShardId),
 }
 
 /// The place of one answer.
@@ -55,25 +72,49 @@ struct Slot {
     share: RefCell<Option<Share>>,
 }
 
-/// Serves one connection to its end.
-pub async fn serve(
-    shard: Rc<Shard>,
-    client: Rc<Client>,
-    reader: StreamReader,
-    writer: StreamWriter,
-) {
+/// Serves one connection to its end, or until it moves to another core.
+pub async fn serve(shard: Rc<Shard>, client: Rc<Client>, accepted: Accepted) {
+    let peer = accepted.peer;
+    if accepted.moves == 0 {
+        shard.counters.connections_total.add(1);
+    }
+    shard.counters.connections_open.add(1);
+    let mut here = accepted;
+    while let Some((connection, to)) = serve_here(&shard, &client, here).await {
+        match shard.runtime.move_connection(connection, to) {
+            Ok(()) => {
+                shard.counters.connections_moved_total.add(1);
+                tracing::trace!(%peer, core = to.0, "connection moved");
+                break;
+            }
+            Err(back) => {
+                client.home.stay();
+                here = back;
+            }
+        }
+    }
+    shard.counters.connections_open.sub(1);
+}
+
+/// Serves one connection to its end; or until no request is under way and it would better live on
+/// another core, which is returned with it.
+async fn serve_here(
+    shard: &Rc<Shard>,
+    client: &Rc<Client>,
+    accepted: Accepted,
+) -> Option<(Accepted, ShardId)> {
+    let Accepted { reader, writer, peer, moves } = accepted;
     let connection = Rc::new(Connection {
         last_active: Cell::new(shard.runtime.now()),
         shard: shard.clone(),
         slots: RefCell::default(),
         changed: Notice::new(),
         finished: Cell::new(false),
+        moving: Cell::new(false),
         written: Cell::new(false),
+        given_back: RefCell::default(),
     });
-    shard.counters.connections_total.add(1);
-    shard.counters.connections_open.add(1);
     let writing = connection.clone();
-    let peer = client.peer;
     let gone = Notice::new();
     let reader_gone = gone.clone();
     shard.runtime.spawn("connection writer", async move {
@@ -81,13 +122,19 @@ pub async fn serve(
         writing.written.set(true);
         reader_gone.notify();
     });
-    let reading = connection.read_requests(&client, reader);
-    let ended = first(connection.written(&gone), connection.idle_too_long(peer));
-    first(reading, ended).await;
+    let reading = connection.read_requests(client, reader);
+    let ended = async {
+        first(connection.written(&gone), connection.idle_too_long(peer)).await;
+        None
+    };
+    let leaving = first(reading, ended).await;
+    connection.moving.set(leaving.is_some());
     connection.finished.set(true);
     connection.changed.notify();
     connection.written(&gone).await;
-    shard.counters.connections_open.sub(1);
+    let (reader, to) = leaving?;
+    let writer = connection.given_back.take()?;
+    Some((Accepted { reader, writer, peer, moves }, to))
 }
 
 impl Connection {
@@ -115,27 +162,51 @@ impl Connection {
         }
     }
 
-    async fn read_requests(self: &Rc<Self>, client: &Rc<Client>, reader: StreamReader) {
+    /// Reads and starts requests until the connection ends; or until it should move to the core
+    /// that is returned, with no request under way.
+    async fn read_requests(
+        self: &Rc<Self>,
+        client: &Rc<Client>,
+        reader: StreamReader,
+    ) -> Option<(StreamReader, ShardId)> {
         let mut frames = Frames::new(reader, self.shard.config().request_bytes_max as usize);
         loop {
             while self.slots.borrow().len() >= IN_FLIGHT_MAX {
                 self.changed.notified().await;
             }
             if self.shard.ending.get() {
-                return;
+                return None;
             }
-            let frame = first(async { Some(frames.next(&self.shard).await) }, async {
-                self.shard.ending_notice.notified().await;
-                None
-            });
-            let (frame, share) = match frame.await {
-                Some(Ok(Some(frame))) => frame,
-                // The peer is done, or the process ends.
-                Some(Ok(None)) | None => return,
-                Some(Err(error)) => {
-                    self.refused(client.peer, &error);
-                    return;
+            let is_between = frames.is_empty();
+            let others = async {
+                let home = async {
+                    match client.home.elsewhere(self.shard.id()).filter(|_| is_between) {
+                        Some(core) => self.all_sent(core).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                let ending = async {
+                    self.shard.ending_notice.notified().await;
+                    Next::End
+                };
+                first(home, ending).await
+            };
+            let frame = async {
+                match frames.next(&self.shard).await {
+                    Ok(Some((frame, share))) => Next::Frame(frame, share),
+                    Ok(None) => Next::End,
+                    Err(error) => {
+                        self.refused(client.peer, &error);
+                        Next::End
+                    }
                 }
+            };
+            let (frame, share) = match first(frame, others).await {
+                Next::Frame(frame, share) => (frame, share),
+                Next::End => return None,
+                Next::Move(core) if frames.is_empty() => return Some((frames.into_reader(), core)),
+                // A part of the next request has come meanwhile.
+                Next::Move(_) => continue,
             };
             self.last_active.set(self.shard.runtime.now());
             self.shard.room().await;
@@ -144,6 +215,14 @@ impl Connection {
             self.start(client, frame, share);
             self.shard.runtime.pass().await;
         }
+    }
+
+    /// Waits until every request has its answer, and those are sent or being sent.
+    async fn all_sent(&self, core: ShardId) -> Next {
+        while !self.slots.borrow().is_empty() {
+            self.changed.notified().await;
+        }
+        Next::Move(core)
     }
 
     fn refused(&self, peer: SocketAddr, error: &FrameError) {
@@ -180,7 +259,7 @@ impl Connection {
     async fn write_answers(&self, mut writer: StreamWriter, peer: SocketAddr) {
         let mut chunks: Vec<Chunk> = Vec::new();
         let mut shares: Vec<Option<Share>> = Vec::new();
-        loop {
+        let goes_on = loop {
             let closes = self.gather(&mut chunks, &mut shares);
             if !chunks.is_empty() {
                 let bytes: usize = chunks.iter().map(Chunk::length).sum();
@@ -190,24 +269,28 @@ impl Connection {
                 self.changed.notify();
                 if let Err(error) = sent {
                     tracing::debug!(%peer, %error, "connection lost");
-                    break;
+                    break false;
                 }
                 self.shard.counters.response_bytes_total.add(bytes as u64);
                 self.last_active.set(self.shard.runtime.now());
             }
             shares.clear();
             if closes {
-                break;
+                break false;
             }
             if self.first_is_ready() {
                 continue;
             }
             if self.finished.get() && self.slots.borrow().is_empty() {
-                break;
+                break self.moving.get();
             }
             self.changed.notified().await;
+        };
+        if goes_on {
+            *self.given_back.borrow_mut() = Some(writer);
+        } else {
+            writer.shutdown();
         }
-        writer.shutdown();
         self.slots.borrow_mut().clear();
     }
 

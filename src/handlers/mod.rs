@@ -12,6 +12,7 @@ mod configs;
 mod control;
 mod fetch;
 mod groups;
+mod home;
 mod offsets;
 mod produce;
 mod producers;
@@ -32,6 +33,7 @@ use crate::protocol::wire::Piece;
 use crate::protocol::{ApiKey, Malformed, Message, cold};
 use crate::runtime::Chunk;
 
+pub use home::Home;
 use session::SessionCache;
 
 /// What is known of a connected client.
@@ -42,6 +44,8 @@ pub struct Client {
     pub listener: String,
     /// The fetch sessions of this core.
     pub sessions: Rc<RefCell<SessionCache>>,
+    /// The core its connection would better live on.
+    pub home: Home,
 }
 
 /// What becomes of a request.
@@ -83,20 +87,23 @@ async fn route(
     header: &RequestHeader,
     body: Bytes,
 ) -> Result<Response, Malformed> {
+    if let ApiKey::Produce | ApiKey::Fetch = header.key {
+        client.home.anywhere();
+    }
     match header.key {
         ApiKey::Produce => produce::produce(shard, client, header, body).await,
         ApiKey::Fetch => fetch::fetch(shard, client, header, body).await,
         ApiKey::ListOffsets => offsets::list_offsets(shard, header, body).await,
         ApiKey::OffsetForLeaderEpoch => offsets::epoch_ends(shard, header, body).await,
         ApiKey::DeleteRecords => records::delete_records(shard, header, body).await,
-        ApiKey::OffsetCommit => groups::commit(shard, header, body).await,
+        ApiKey::OffsetCommit => groups::commit(shard, client, header, body).await,
         ApiKey::OffsetFetch => groups::fetch(shard, header, body).await,
-        ApiKey::OffsetDelete => groups::delete_offsets(shard, header, body).await,
+        ApiKey::OffsetDelete => groups::delete_offsets(shard, client, header, body).await,
         ApiKey::FindCoordinator => groups::find(shard, client, header, body).await,
         ApiKey::JoinGroup => groups::join(shard, client, header, body).await,
-        ApiKey::SyncGroup => groups::sync(shard, header, body).await,
-        ApiKey::Heartbeat => groups::heartbeat(shard, header, body).await,
-        ApiKey::LeaveGroup => groups::leave(shard, header, body).await,
+        ApiKey::SyncGroup => groups::sync(shard, client, header, body).await,
+        ApiKey::Heartbeat => groups::heartbeat(shard, client, header, body).await,
+        ApiKey::LeaveGroup => groups::leave(shard, client, header, body).await,
         ApiKey::ConsumerGroupHeartbeat => {
             groups::consumer_heartbeat(shard, client, header, body).await
         }

@@ -31,6 +31,8 @@ impl Counter {
 pub struct ShardCounters {
     /// Connections accepted.
     pub connections_total: Counter,
+    /// Connections moved to another core.
+    pub connections_moved_total: Counter,
     /// Connections open now.
     pub connections_open: Counter,
     /// Connections closed for what they sent.

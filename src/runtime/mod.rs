@@ -22,7 +22,7 @@ use crate::base::{Instant, ShardId, Timestamp};
 
 pub use file::{Disk, Entry, File, FileLease, FileSlice, Lock, OpenMode, Space};
 pub use lane::{Full, Lanes};
-pub use net::{Chunk, Listener, StreamReader, StreamWriter};
+pub use net::{Accepted, Chunk, Listener, StreamReader, StreamWriter};
 
 /// One core's handle to the world. Clone it freely; it can not leave its core.
 #[derive(Clone)]
@@ -183,6 +183,35 @@ impl Runtime {
             Self::Real(core) => core.check_unused(address).await,
             // Simulated processes of one machine have ports of their own.
             Self::Sim(_) => Ok(()),
+        }
+    }
+
+    /// Gives a connection that this core accepted to the core `to`, whose listener on the same
+    /// address gives it out again. What the peer sends meanwhile waits in the socket.
+    ///
+    /// It comes back when `to` does not listen there, or the process has no descriptor left.
+    pub fn move_connection(&self, connection: Accepted, to: ShardId) -> Result<(), Accepted> {
+        let Accepted { reader, writer, peer, moves } = connection;
+        match (self, reader, writer) {
+            (Self::Real(core), StreamReader::Real(reader), StreamWriter::Real(writer)) => {
+                let connection = real::Accepted { reader, writer, peer, moves };
+                core.move_connection(connection, to).map_err(|back| Accepted {
+                    reader: StreamReader::Real(back.reader),
+                    writer: StreamWriter::Real(back.writer),
+                    peer,
+                    moves,
+                })
+            }
+            (Self::Sim(core), StreamReader::Sim(reader), StreamWriter::Sim(writer)) => {
+                let connection = sim::Accepted { reader, writer, peer, moves };
+                core.move_connection(connection, to).map_err(|back| Accepted {
+                    reader: StreamReader::Sim(back.reader),
+                    writer: StreamWriter::Sim(back.writer),
+                    peer,
+                    moves,
+                })
+            }
+            (_, reader, writer) => Err(Accepted { reader, writer, peer, moves }),
         }
     }
 

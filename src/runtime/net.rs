@@ -26,6 +26,18 @@ impl Chunk {
     }
 }
 
+/// A connection that a listener gives out: accepted, or moved here by another core.
+pub struct Accepted {
+    /// What the peer sends.
+    pub reader: StreamReader,
+    /// What the peer is sent.
+    pub writer: StreamWriter,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// How often it was moved from one core to another.
+    pub moves: u32,
+}
+
 /// A listening socket of this core.
 pub enum Listener {
     /// Of the operating system.
@@ -35,17 +47,21 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// The next connection: its two halves and the peer's address.
-    pub async fn accept(&self) -> io::Result<(StreamReader, StreamWriter, SocketAddr)> {
+    /// The next connection.
+    pub async fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Self::Real(listener) => listener
-                .accept()
-                .await
-                .map(|(r, w, peer)| (StreamReader::Real(r), StreamWriter::Real(w), peer)),
-            Self::Sim(listener) => listener
-                .accept()
-                .await
-                .map(|(r, w, peer)| (StreamReader::Sim(r), StreamWriter::Sim(w), peer)),
+            Self::Real(listener) => listener.accept().await.map(|accepted| Accepted {
+                reader: StreamReader::Real(accepted.reader),
+                writer: StreamWriter::Real(accepted.writer),
+                peer: accepted.peer,
+                moves: accepted.moves,
+            }),
+            Self::Sim(listener) => listener.accept().await.map(|accepted| Accepted {
+                reader: StreamReader::Sim(accepted.reader),
+                writer: StreamWriter::Sim(accepted.writer),
+                peer: accepted.peer,
+                moves: accepted.moves,
+            }),
         }
     }
 

@@ -10,7 +10,7 @@ async fn connect_without_descriptors(runtime: Runtime) -> Vec<u8> {
     let address = listener.local_address().to_string();
     let serving = runtime.clone();
     runtime.spawn("serve", async move {
-        while let Ok((reader, writer, _)) = listener.accept().await {
+        while let Ok(Accepted { reader, writer, .. }) = listener.accept().await {
             serving.spawn("echo", echo(serving.clone(), reader, writer));
         }
     });
@@ -86,10 +86,31 @@ async fn count_accepted(runtime: Runtime, listener: Listener, counted: Sender<us
             None
         });
         let Some(accepted) = accepted.await else { return };
-        let (reader, writer, _) = accepted.unwrap();
+        let Accepted { reader, writer, .. } = accepted.unwrap();
         counted.send(usize::from(runtime.shard().0)).unwrap();
         runtime.spawn("echo", echo(runtime.clone(), reader, writer));
     }
+}
+
+/// Listens on one address on two cores, and tells it.
+async fn listen_on_both(
+    runtime: &Runtime,
+    lanes: &Lanes<String>,
+    told: Sender<SocketAddr>,
+) -> Listener {
+    let other = ShardId(1 - runtime.shard().0);
+    let mut inbox = Vec::new();
+    if runtime.shard() == ShardId(0) {
+        let listener = runtime.listen("127.0.0.1:0").await.unwrap();
+        lanes.send(other, listener.local_address().to_string()).unwrap();
+        lanes.receive(&mut inbox).await;
+        told.send(listener.local_address()).unwrap();
+        return listener;
+    }
+    lanes.receive(&mut inbox).await;
+    let listener = runtime.listen(&inbox[0]).await.unwrap();
+    lanes.send(other, "listening".to_owned()).unwrap();
+    listener
 }
 
 fn echoes(stream: &mut TcpStream) -> bool {
@@ -113,20 +134,7 @@ fn connections_are_spread_evenly_and_wait_when_there_are_too_many() {
             let (counted, told) = (counted.clone(), told.clone());
             async move {
                 runtime.limit_connections(8);
-                let other = ShardId(1 - runtime.shard().0);
-                let mut inbox = Vec::new();
-                let listener = if runtime.shard() == ShardId(0) {
-                    let listener = runtime.listen("127.0.0.1:0").await.unwrap();
-                    lanes.send(other, listener.local_address().to_string()).unwrap();
-                    lanes.receive(&mut inbox).await;
-                    told.send(listener.local_address()).unwrap();
-                    listener
-                } else {
-                    lanes.receive(&mut inbox).await;
-                    let listener = runtime.listen(&inbox[0]).await.unwrap();
-                    lanes.send(other, "listening".to_owned()).unwrap();
-                    listener
-                };
+                let listener = listen_on_both(&runtime, &lanes, told).await;
                 count_accepted(runtime, listener, counted).await;
             }
         })
@@ -142,6 +150,66 @@ fn connections_are_spread_evenly_and_wait_when_there_are_too_many() {
     streams.pop();
     ninth.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     ninth.read_exact(&mut [0]).expect("one of the 8 is gone");
+    drop(cores);
+    std::process::exit(7);
+}
+
+/// Answers each byte with the core's number and how often the connection was moved, and moves it.
+async fn answer_and_move(runtime: Runtime, mut connection: Accepted) {
+    let mut byte = [0];
+    while connection.reader.read(&mut byte).await.is_ok_and(|count| count == 1) {
+        let told = [runtime.shard().0 as u8, connection.moves as u8, byte[0]];
+        connection.writer.send(&[chunk(&told)]).await.unwrap();
+        if byte[0] == b'!' {
+            return;
+        }
+        let nowhere = runtime.move_connection(connection, ShardId(7));
+        connection = nowhere.expect_err("there are two cores");
+        match runtime.move_connection(connection, ShardId(1 - runtime.shard().0)) {
+            Ok(()) => return,
+            Err(back) => connection = back,
+        }
+    }
+}
+
+#[test]
+fn a_connection_moves_between_cores_and_loses_nothing() {
+    const TEST: &str = "connections::a_connection_moves_between_cores_and_loses_nothing";
+    if child_part().is_none() {
+        assert_eq!(status_of_child(TEST), Some(7));
+        return;
+    }
+    let (told, address) = channel();
+    let cores = thread::spawn(move || {
+        real::run(cores(2), move |runtime: Runtime, lanes: Lanes<String>| {
+            let told = told.clone();
+            async move {
+                let listener = listen_on_both(&runtime, &lanes, told).await;
+                while let Ok(connection) = listener.accept().await {
+                    runtime.spawn("nomad", answer_and_move(runtime.clone(), connection));
+                }
+            }
+        })
+    });
+    let mut stream = TcpStream::connect(address.recv().unwrap()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let open_files = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = open_files();
+    let mut told = [0; 3];
+    let mut core = None;
+    for number in 0..200_u8 {
+        // Sent two at a time: the second one waits in the socket while the connection moves.
+        if number % 2 == 0 {
+            stream.write_all(&[number | 128, (number + 1) | 128]).unwrap();
+        }
+        stream.read_exact(&mut told).unwrap();
+        assert_eq!(told[1..], [number, number | 128]);
+        assert_ne!(core.replace(told[0]), Some(told[0]), "the other core answers");
+    }
+    assert!(open_files() <= before + 4, "the descriptors it had are closed");
+    stream.write_all(b"!").unwrap();
+    stream.read_exact(&mut told).unwrap();
+    assert_eq!(stream.read(&mut told).unwrap(), 0, "closed where it is at last");
     drop(cores);
     std::process::exit(7);
 }

@@ -25,7 +25,7 @@ use corelog::base::ShardId;
 use corelog::runtime::local::{first, oneshot};
 use corelog::runtime::real::{self, AppendPath, Lanes, MachineReport, Options};
 use corelog::runtime::{
-    Chunk, Disk, FileLease, FileSlice, Full, Listener, OpenMode, Runtime, StreamReader,
+    Accepted, Chunk, Disk, FileLease, FileSlice, Full, Listener, OpenMode, Runtime, StreamReader,
     StreamWriter,
 };
 
@@ -114,7 +114,7 @@ async fn pair(runtime: &Runtime) -> [(StreamReader, StreamWriter); 2] {
     let listener = runtime.listen("127.0.0.1:0").await.unwrap();
     let address = listener.local_address().to_string();
     let client = runtime.connect(&address).await.unwrap();
-    let (reader, writer, _) = listener.accept().await.unwrap();
+    let Accepted { reader, writer, .. } = listener.accept().await.unwrap();
     [client, (reader, writer)]
 }
 
@@ -134,7 +134,7 @@ async fn echo_server(runtime: &Runtime, lanes: &Lanes<String>, other: ShardId) -
     // The port can be shared: a second listener on it does not fail.
     drop(runtime.listen(&address).await.unwrap());
     lanes.send(other, address).unwrap();
-    let (reader, writer, peer) = listener.accept().await.unwrap();
+    let Accepted { reader, writer, peer, .. } = listener.accept().await.unwrap();
     assert!(peer.ip().is_loopback());
     echo(runtime.clone(), reader, writer).await;
     let mut inbox = Vec::new();

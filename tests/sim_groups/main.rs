@@ -20,6 +20,7 @@ mod commits;
 mod consumer;
 mod link;
 mod member;
+mod moves;
 mod plan;
 mod seen;
 mod settle;

@@ -66,7 +66,7 @@ pub(in crate::handlers) async fn consumer_heartbeat(
             random: shard.runtime.random_uuid().to_wire(),
         })
     };
-    let Answer::ConsumerHeartbeat(result) = ask(shard, &request.group, make).await else {
+    let Answer::ConsumerHeartbeat(result) = ask(shard, client, &request.group, make).await else {
         return Ok(Response::Close);
     };
     let response = match result {

@@ -51,7 +51,7 @@ pub(in crate::handlers) async fn join(
             random: shard.runtime.random_uuid().to_wire(),
         })
     };
-    let Answer::Join(joined) = ask(shard, &request.group, make).await else {
+    let Answer::Join(joined) = ask(shard, client, &request.group, make).await else {
         return Ok(Response::Close);
     };
     let members = joined.members.into_iter().map(|member| JoinGroupMember {
@@ -75,6 +75,7 @@ pub(in crate::handlers) async fn join(
 
 pub(in crate::handlers) async fn sync(
     shard: &Rc<Shard>,
+    client: &Rc<Client>,
     header: &RequestHeader,
     body: Bytes,
 ) -> Result<Response, Malformed> {
@@ -99,7 +100,7 @@ pub(in crate::handlers) async fn sync(
                 .collect(),
         })
     };
-    let Answer::Sync(synced) = ask(shard, &request.group, make).await else {
+    let Answer::Sync(synced) = ask(shard, client, &request.group, make).await else {
         return Ok(Response::Close);
     };
     let response = SyncGroupResponse {
@@ -114,6 +115,7 @@ pub(in crate::handlers) async fn sync(
 
 pub(in crate::handlers) async fn heartbeat(
     shard: &Rc<Shard>,
+    client: &Rc<Client>,
     header: &RequestHeader,
     body: Bytes,
 ) -> Result<Response, Malformed> {
@@ -126,7 +128,7 @@ pub(in crate::handlers) async fn heartbeat(
             generation: request.generation,
         })
     };
-    let Answer::Heartbeat(error) = ask(shard, &request.group, make).await else {
+    let Answer::Heartbeat(error) = ask(shard, client, &request.group, make).await else {
         return Ok(Response::Close);
     };
     Ok(answer(header, &HeartbeatResponse { throttle_time_ms: 0, error }))
@@ -134,6 +136,7 @@ pub(in crate::handlers) async fn heartbeat(
 
 pub(in crate::handlers) async fn leave(
     shard: &Rc<Shard>,
+    client: &Rc<Client>,
     header: &RequestHeader,
     body: Bytes,
 ) -> Result<Response, Malformed> {
@@ -149,7 +152,7 @@ pub(in crate::handlers) async fn leave(
         let members = if is_many { many.collect() } else { vec![only] };
         Request::Leave(Leave { group: request.group.clone(), members })
     };
-    let Answer::Leave(left) = ask(shard, &request.group, make).await else {
+    let Answer::Leave(left) = ask(shard, client, &request.group, make).await else {
         return Ok(Response::Close);
     };
     let mut response = LeaveGroupResponse { error: left.error, ..LeaveGroupResponse::default() };

@@ -34,11 +34,18 @@ fn place(shard: &Shard, group: &str) -> Option<PartitionKey> {
 }
 
 /// Asks a group's coordinator. What can not be asked is refused as the coordinator would refuse it.
-async fn ask(shard: &Rc<Shard>, group: &str, make: impl Fn() -> Request) -> group::Answer {
+async fn ask(
+    shard: &Rc<Shard>,
+    client: &Client,
+    group: &str,
+    make: impl Fn() -> Request,
+) -> group::Answer {
     let Some(key) = place(shard, group) else {
         return make().refusal(ErrorCode::NotCoordinator);
     };
-    let asked = shard.ask(shard.owner(key), Ask::Groups(vec![(key.partition, make())]));
+    let owner = shard.owner(key);
+    client.home.asked(owner);
+    let asked = shard.ask(owner, Ask::Groups(vec![(key.partition, make())]));
     let answer = match asked.await {
         Some(Answer::Groups(mut answers)) => answers.pop(),
         _ => None,

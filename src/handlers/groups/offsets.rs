@@ -11,7 +11,7 @@ use crate::group::message::{
 };
 use crate::group::{Answer, Request};
 use crate::handlers::groups::{ask, ask_many, filled};
-use crate::handlers::{Response, answer};
+use crate::handlers::{Client, Response, answer};
 use crate::mesh::Shard;
 use crate::metadata::Image;
 use crate::protocol::frame::RequestHeader;
@@ -34,6 +34,7 @@ const FETCH_VERSION_ERROR: i16 = 2;
 
 pub(in crate::handlers) async fn commit(
     shard: &Rc<Shard>,
+    client: &Rc<Client>,
     header: &RequestHeader,
     body: Bytes,
 ) -> Result<Response, Malformed> {
@@ -54,7 +55,7 @@ pub(in crate::handlers) async fn commit(
             topics: topics.clone(),
         })
     };
-    let Answer::Commit(results) = ask(shard, &request.group, make).await else {
+    let Answer::Commit(results) = ask(shard, client, &request.group, make).await else {
         return Ok(Response::Close);
     };
     // When nothing was refused here, each row of the request has a row of its own in the answer.
@@ -272,6 +273,7 @@ fn fetched_group(image: &Image, version: i16, fetched: Fetched) -> OffsetFetchGr
 
 pub(in crate::handlers) async fn delete_offsets(
     shard: &Rc<Shard>,
+    client: &Rc<Client>,
     header: &RequestHeader,
     body: Bytes,
 ) -> Result<Response, Malformed> {
@@ -299,7 +301,8 @@ pub(in crate::handlers) async fn delete_offsets(
         let topics = topics.clone();
         Request::DeleteOffsets(DeleteOffsets { group: request.group.clone(), topics })
     };
-    let Answer::DeleteOffsets(error, results) = ask(shard, &request.group, make).await else {
+    let Answer::DeleteOffsets(error, results) = ask(shard, client, &request.group, make).await
+    else {
         return Ok(Response::Close);
     };
     if error.is_error() {

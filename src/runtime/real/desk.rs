@@ -24,8 +24,12 @@ pub(super) struct Handed {
     pub(super) address: SocketAddr,
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
-    /// Its place among the receiving core's connections.
+    /// The core it goes to.
+    pub(super) to: usize,
+    /// Its place among the connections of the core that was chosen for it first.
     pub(super) seat: Seat,
+    /// How often it was moved after it had been placed.
+    pub(super) moves: u32,
 }
 
 /// What all cores know of each other's connections.
@@ -43,7 +47,8 @@ struct Desk {
     inbox: Sender<Handed>,
 }
 
-/// A connection's place among those of its core, given back when dropped.
+/// A connection's place among those of its core, given back when dropped. It keeps the place when
+/// it moves to another core: that core shall not be given fewer new ones for it.
 pub(super) struct Seat {
     desks: Arc<Desks>,
     core: usize,
@@ -103,13 +108,10 @@ impl Desks {
 
     /// A seat for a connection that `core` accepted on `address`, at the core with the fewest.
     pub(super) fn seat(self: &Arc<Self>, core: usize, address: &SocketAddr) -> Seat {
-        let key = key(address);
         let open = |desk: &Desk| desk.open.load(Ordering::Relaxed);
-        let listens =
-            |desk: &Desk| desk.listening.iter().any(|slot| slot.load(Ordering::Acquire) == key);
         let mut chosen = core;
         for (other, desk) in self.desks.iter().enumerate() {
-            if open(desk) < open(&self.desks[chosen]) && listens(desk) {
+            if open(desk) < open(&self.desks[chosen]) && self.listens(other, address) {
                 chosen = other;
             }
         }
@@ -117,9 +119,16 @@ impl Desks {
         Seat { desks: self.clone(), core: chosen }
     }
 
-    /// Hands a connection to the core of its seat.
+    /// Whether `core` listens on `address`.
+    pub(super) fn listens(&self, core: usize, address: &SocketAddr) -> bool {
+        let key = key(address);
+        let Some(desk) = self.desks.get(core) else { return false };
+        desk.listening.iter().any(|slot| slot.load(Ordering::Acquire) == key)
+    }
+
+    /// Hands a connection to another core.
     pub(super) fn hand_over(&self, handed: Handed) {
-        let core = handed.seat.core;
+        let core = handed.to;
         // A core that is gone takes the connection with it: the process is ending.
         if self.desks[core].inbox.send(handed).is_ok() {
             self.bells.ring(core);
@@ -155,6 +164,7 @@ mod tests {
         assert_eq!(seats.iter().map(Seat::core).collect::<Vec<_>>(), [0, 1, 0, 1]);
         let elsewhere = desks.seat(0, &other);
         assert_eq!(elsewhere.core(), 2);
+        assert!(desks.listens(2, &other) && !desks.listens(1, &other) && !desks.listens(3, &other));
         drop(seats);
         desks.close(1, &address);
         let seats: Vec<Seat> = (0..2).map(|_| desks.seat(0, &address)).collect();

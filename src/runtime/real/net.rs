@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use crate::base::ShardId;
 use crate::runtime::Chunk;
 use crate::runtime::local::Notice;
 
@@ -34,7 +35,17 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 /// Wait between two looks whether a connection may be accepted again, when there are too many.
 const FULL_WAIT: Duration = Duration::from_millis(20);
 
-type Accepted = io::Result<(StreamReader, StreamWriter, SocketAddr)>;
+/// See [`Accepted`](crate::runtime::Accepted).
+pub struct Accepted {
+    /// What the peer sends.
+    pub reader: StreamReader,
+    /// What the peer is sent.
+    pub writer: StreamWriter,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// How often it was moved.
+    pub moves: u32,
+}
 
 /// A descriptor whose changes the reactor tells.
 struct Watched {
@@ -96,7 +107,7 @@ pub(super) struct Listening {
     watched: Watched,
     socket: TcpListener,
     address: SocketAddr,
-    accepted: RefCell<VecDeque<Accepted>>,
+    accepted: RefCell<VecDeque<io::Result<Accepted>>>,
     arrived: Notice,
     taken: Notice,
     closed: Cell<bool>,
@@ -158,7 +169,7 @@ impl Listening {
 }
 
 impl Listening {
-    fn arrive(&self, accepted: Accepted) {
+    fn arrive(&self, accepted: io::Result<Accepted>) {
         self.accepted.borrow_mut().push_back(accepted);
         self.arrived.notify();
     }
@@ -167,24 +178,27 @@ impl Listening {
     fn place(&self, stream: TcpStream, peer: SocketAddr) {
         let own = usize::from(self.core.shard().0);
         let seat = self.core.desks().seat(own, &self.address);
-        if seat.core() == own {
-            return self.take(stream, peer, seat);
+        let handed =
+            Handed { address: self.address, stream, peer, to: seat.core(), seat, moves: 0 };
+        if handed.to == own {
+            return self.take(handed);
         }
-        let handed = Handed { address: self.address, stream, peer, seat };
         self.core.desks().hand_over(handed);
     }
 
-    fn take(&self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
+    fn take(&self, handed: Handed) {
+        let Handed { address, stream, peer, seat, moves, .. } = handed;
+        let origin = Origin { address, seat };
         // A socket that can not be prepared is gone already.
-        if let Ok((reader, writer)) = halves(&self.core, stream, Some(seat)) {
-            self.arrive(Ok((reader, writer, peer)));
+        if let Ok((reader, writer)) = halves(&self.core, stream, Some(origin)) {
+            self.arrive(Ok(Accepted { reader, writer, peer, moves }));
         }
     }
 }
 
 impl Listener {
     /// The next connection.
-    pub async fn accept(&self) -> Accepted {
+    pub async fn accept(&self) -> io::Result<Accepted> {
         loop {
             let arrived = self.0.arrived.notified();
             if let Some(accepted) = self.0.accepted.borrow_mut().pop_front() {
@@ -299,9 +313,27 @@ impl Core {
         Ok((reader, writer))
     }
 
-    /// Takes a connection that another core has accepted for this one.
+    /// See [`Runtime::move_connection`](crate::runtime::Runtime::move_connection).
+    pub fn move_connection(&self, connection: Accepted, to: ShardId) -> Result<(), Accepted> {
+        let socket = connection.writer.socket.clone();
+        let to = usize::from(to.0);
+        let address = socket.origin.borrow().as_ref().map(|origin| origin.address);
+        let Some(address) = address.filter(|address| self.desks().listens(to, address)) else {
+            return Err(connection);
+        };
+        // This core's ring holds the old descriptor a little longer.
+        let Ok(stream) = socket.stream.try_clone() else { return Err(connection) };
+        let Some(Origin { seat, .. }) = socket.origin.take() else { return Err(connection) };
+        socket.moved.set(true);
+        let Accepted { peer, moves, .. } = connection;
+        let handed = Handed { address, stream, peer, to, seat, moves: moves.saturating_add(1) };
+        self.desks().hand_over(handed);
+        Ok(())
+    }
+
+    /// Takes a connection that another core has accepted for this one, or moves here.
     pub(super) fn receive(&self, handed: Handed) {
-        let Handed { address, stream, peer, seat } = handed;
+        let address = handed.address;
         let listening = self
             .listening()
             .borrow()
@@ -310,7 +342,7 @@ impl Core {
             .find(|listening| listening.address == address && !listening.closed.get());
         // Without the listener, which was closed meanwhile, the connection ends.
         if let Some(listening) = listening {
-            listening.take(stream, peer, seat);
+            listening.take(handed);
         }
     }
 
@@ -332,12 +364,13 @@ fn no_address(address: &str) -> io::Error {
 fn halves(
     core: &Core,
     stream: TcpStream,
-    seat: Option<Seat>,
+    origin: Option<Origin>,
 ) -> io::Result<(StreamReader, StreamWriter)> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
     let watched = Watched::new(core, stream.as_fd());
-    let socket = Rc::new(Socket { watched, stream, _seat: seat });
+    let origin = RefCell::new(origin);
+    let socket = Rc::new(Socket { watched, stream, origin, moved: Cell::new(false) });
     Ok((StreamReader { socket: socket.clone() }, StreamWriter { socket }))
 }
 
@@ -347,7 +380,15 @@ pub(super) struct Socket {
     watched: Watched,
     stream: TcpStream,
     /// Of an accepted connection.
-    _seat: Option<Seat>,
+    origin: RefCell<Option<Origin>>,
+    /// Another core has it now: it must not be shut down here.
+    moved: Cell<bool>,
+}
+
+/// Where an accepted connection came in.
+struct Origin {
+    address: SocketAddr,
+    seat: Seat,
 }
 
 impl AsFd for Socket {
@@ -393,7 +434,9 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        sys::shut_down(self.as_fd(), Direction::Both);
+        if !self.moved.get() {
+            sys::shut_down(self.as_fd(), Direction::Both);
+        }
     }
 }
 
@@ -428,6 +471,8 @@ impl StreamWriter {
 
 impl Drop for StreamWriter {
     fn drop(&mut self) {
-        sys::shut_down(self.socket.as_fd(), Direction::Write);
+        if !self.socket.moved.get() {
+            sys::shut_down(self.socket.as_fd(), Direction::Write);
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::runtime::Runtime;
 
 use super::disk::Disk;
 use super::executor::{Clock, Owner, Sleep};
-use super::net::Listener;
+use super::net::{Accepted, Listener};
 use super::stream::{StreamReader, StreamWriter};
 use super::world::{Inner, Process};
 
@@ -100,7 +100,12 @@ impl Core {
 
     /// See [`Runtime::listen`].
     pub async fn listen(&self, address: &str) -> io::Result<Listener> {
-        self.0.world.network.listen(&self.0.process, address)
+        self.0.world.network.listen(&self.0.process, self.shard(), address)
+    }
+
+    /// See [`Runtime::move_connection`].
+    pub fn move_connection(&self, connection: Accepted, to: ShardId) -> Result<(), Accepted> {
+        self.0.world.network.move_connection(&self.0.process, connection, to)
     }
 
     /// See [`Runtime::connect`].

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
+use crate::base::ShardId;
 use crate::runtime::local::Notice;
 
 use super::executor::Clock;
@@ -52,13 +53,24 @@ type Listeners = BTreeMap<(IpAddr, u16), Vec<Rc<Listening>>>;
 struct Listening {
     number: u64,
     process: ProcessId,
+    shard: ShardId,
     machine: IpAddr,
     address: SocketAddr,
-    backlog: RefCell<VecDeque<Connected>>,
+    backlog: RefCell<VecDeque<Accepted>>,
     arrived: Notice,
 }
 
-type Connected = (StreamReader, StreamWriter, SocketAddr);
+/// See [`Accepted`](crate::runtime::Accepted).
+pub struct Accepted {
+    /// What the peer sends.
+    pub reader: StreamReader,
+    /// What the peer is sent.
+    pub writer: StreamWriter,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// How often it was moved.
+    pub moves: u32,
+}
 
 impl Network {
     pub(super) fn new(clock: Clock) -> Self {
@@ -84,8 +96,13 @@ impl Network {
         self.0.machines.borrow_mut().push(machine);
     }
 
-    /// Listens for connections to the process's machine.
-    pub(super) fn listen(&self, process: &Process, address: &str) -> io::Result<Listener> {
+    /// Listens for connections to the process's machine, on one of the process's cores.
+    pub(super) fn listen(
+        &self,
+        process: &Process,
+        shard: ShardId,
+        address: &str,
+    ) -> io::Result<Listener> {
         let (host, port) = split(address)?;
         let own = process.machine.address;
         let any = matches!(host, "" | "0.0.0.0" | "::");
@@ -110,6 +127,7 @@ impl Network {
         let listening = Rc::new(Listening {
             number: self.0.clock.number(),
             process: process.id,
+            shard,
             machine: own,
             address: SocketAddr::new(literal.unwrap_or(own), port),
             backlog: RefCell::default(),
@@ -153,8 +171,8 @@ impl Network {
         let clock = &self.0.clock;
         let pipe = || Pipe::new(clock.number(), self.0.buffer_bytes.get(), latency.clone());
         let (there, back) = (pipe(), pipe());
-        let near = Socket::new(self.clone(), process.id, back.clone(), there.clone());
-        let far = Socket::new(self.clone(), listening.process, there, back);
+        let near = Socket::new(self.clone(), process.id, back.clone(), there.clone(), None);
+        let far = Socket::new(self.clone(), listening.process, there, back, Some(to));
         clock.record(&[listening.number, near.number, far.number]);
         for socket in [&near, &far] {
             let key = (socket.process, socket.number);
@@ -162,9 +180,31 @@ impl Network {
         }
         let peer = SocketAddr::new(process.machine.address, self.next_port());
         let (reader, writer) = far.split();
-        listening.backlog.borrow_mut().push_back((reader, writer, peer));
+        let accepted = Accepted { reader, writer, peer, moves: 0 };
+        listening.backlog.borrow_mut().push_back(accepted);
         listening.arrived.notify();
         Ok(near.split())
+    }
+
+    /// Puts an accepted connection into the backlog of another core of its process.
+    pub(super) fn move_connection(
+        &self,
+        process: &Process,
+        connection: Accepted,
+        to: ShardId,
+    ) -> Result<(), Accepted> {
+        let listening = {
+            let listeners = self.0.listeners.borrow();
+            let here = connection.reader.accepted_at().and_then(|at| listeners.get(&at));
+            let is_meant =
+                |other: &&Rc<Listening>| other.process == process.id && other.shard == to;
+            here.and_then(|here| here.iter().find(is_meant)).cloned()
+        };
+        let Some(listening) = listening else { return Err(connection) };
+        let moved = Accepted { moves: connection.moves.saturating_add(1), ..connection };
+        listening.backlog.borrow_mut().push_back(moved);
+        listening.arrived.notify();
+        Ok(())
     }
 
     /// Takes away what a process that is no more had open.
@@ -236,7 +276,7 @@ pub struct Listener {
 
 impl Listener {
     /// See [`Listener`](crate::runtime::Listener::accept).
-    pub async fn accept(&self) -> io::Result<(StreamReader, StreamWriter, SocketAddr)> {
+    pub async fn accept(&self) -> io::Result<Accepted> {
         loop {
             let arrived = self.listening.arrived.notified();
             let next = self.listening.backlog.borrow_mut().pop_front();
@@ -266,9 +306,8 @@ impl Drop for Listener {
         }
         drop(listeners);
         let waiting = std::mem::take(&mut *self.listening.backlog.borrow_mut());
-        for (reader, writer, _) in waiting {
-            reader.reset();
-            drop(writer);
+        for accepted in waiting {
+            accepted.reader.reset();
         }
     }
 }
@@ -282,7 +321,7 @@ mod tests {
     use bytes::Bytes;
 
     use crate::runtime::sim::{MachineId, ProcessId, World, block_on};
-    use crate::runtime::{Chunk, FileSlice, Lanes, OpenMode, Runtime};
+    use crate::runtime::{Accepted, Chunk, FileSlice, Lanes, OpenMode, Runtime};
     use crate::runtime::{StreamReader, StreamWriter};
 
     use super::*;
@@ -309,8 +348,8 @@ mod tests {
     ) -> ((StreamReader, StreamWriter), (StreamReader, StreamWriter)) {
         let listener = runtime.listen("localhost:0").await.expect("free");
         let near = runtime.connect(&listener.local_address().to_string()).await.expect("listens");
-        let (reader, writer, _) = listener.accept().await.expect("connected");
-        (near, (reader, writer))
+        let accepted = listener.accept().await.expect("connected");
+        (near, (accepted.reader, accepted.writer))
     }
 
     /// A process that accepts one connection after the other and gives it to `serve`.
@@ -325,7 +364,7 @@ mod tests {
             async move {
                 let listener = runtime.listen("0.0.0.0:9092").await.expect("free");
                 loop {
-                    let (reader, writer, _) = listener.accept().await.expect("accepts");
+                    let Accepted { reader, writer, .. } = listener.accept().await.expect("accepts");
                     runtime.spawn("connection", serve(runtime.clone(), reader, writer));
                 }
             }
@@ -382,6 +421,41 @@ mod tests {
             let received = read_all(&mut reader).await.expect("an orderly end");
             assert_eq!(received.len(), 10_000, "what the pipe holds");
             drop((near_reader, writer));
+        });
+    }
+
+    #[test]
+    fn a_connection_moves_to_another_core_and_loses_nothing() {
+        let world = World::new(8);
+        let (here, there) = (world.machine("client"), world.machine("server"));
+        world.start_process(there, "server", 2, |runtime, _: Lanes<()>| async move {
+            let listener = runtime.listen("0.0.0.0:9092").await.expect("free");
+            while let Ok(mut connection) = listener.accept().await {
+                let mut byte = [0];
+                if connection.reader.read(&mut byte).await.is_ok_and(|count| count == 1) {
+                    let told = [runtime.shard().0 as u8, connection.moves as u8, byte[0]];
+                    connection.writer.send(&chunk(told)).await.expect("open");
+                    let nowhere = runtime.move_connection(connection, ShardId(2));
+                    let connection = nowhere.expect_err("there are two cores");
+                    let other = ShardId(1 - runtime.shard().0);
+                    assert!(runtime.move_connection(connection, other).is_ok());
+                }
+            }
+        });
+        world.run_for(Duration::from_millis(1));
+        world.run(here, |runtime| async move {
+            let (mut reader, mut writer) = runtime.connect("server:9092").await.expect("listens");
+            writer.send(&chunk([0, 1, 2, 3, 4, 5])).await.expect("open");
+            let mut heard = Vec::new();
+            while heard.len() < 18 {
+                let mut buffer = [0; 18];
+                let count = reader.read(&mut buffer).await.expect("open");
+                heard.extend_from_slice(&buffer[..count]);
+            }
+            for (at, told) in heard.chunks(3).enumerate() {
+                assert_eq!(told[1..], [at as u8, at as u8]);
+                assert_eq!(told[0], heard[0] ^ (at as u8 & 1), "the cores take turns");
+            }
         });
     }
 

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -212,6 +213,8 @@ pub(super) struct Socket {
     network: Network,
     inbound: Rc<Pipe>,
     outbound: Rc<Pipe>,
+    /// The address and port it was accepted at.
+    accepted_at: Option<(IpAddr, u16)>,
     halves: Cell<u8>,
     /// Ended by this end itself, in both directions.
     is_shut: Cell<bool>,
@@ -223,10 +226,11 @@ impl Socket {
         process: ProcessId,
         inbound: Rc<Pipe>,
         outbound: Rc<Pipe>,
+        accepted_at: Option<(IpAddr, u16)>,
     ) -> Rc<Self> {
         let number = network.clock().number();
         let (halves, is_shut) = (Cell::new(2), Cell::new(false));
-        Rc::new(Self { number, process, network, inbound, outbound, halves, is_shut })
+        Rc::new(Self { number, process, network, inbound, outbound, accepted_at, halves, is_shut })
     }
 
     /// Its two halves.
@@ -312,6 +316,11 @@ impl StreamReader {
     /// See [`StreamReader`](crate::runtime::StreamReader::read).
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| self.socket.poll_read(buffer, cx)).await
+    }
+
+    /// The address and port the connection was accepted at; `None` at the end that asked for it.
+    pub(super) fn accepted_at(&self) -> Option<(IpAddr, u16)> {
+        self.socket.accepted_at
     }
 
     /// Ends both directions with a reset.

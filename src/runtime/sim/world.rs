@@ -84,13 +84,13 @@ pub(super) struct Inner {
 /// ```
 /// use std::time::Duration;
 /// use bytes::Bytes;
-/// use corelog::runtime::{Chunk, Lanes, sim::World};
+/// use corelog::runtime::{Accepted, Chunk, Lanes, sim::World};
 ///
 /// let world = World::new(7);
 /// let (here, there) = (world.machine("client"), world.machine("server"));
 /// let server = world.start_process(there, "server", 2, |runtime, _lanes: Lanes<()>| async move {
 ///     let listener = runtime.listen("0.0.0.0:9092").await.unwrap();
-///     while let Ok((_reader, mut writer, _peer)) = listener.accept().await {
+///     while let Ok(Accepted { mut writer, .. }) = listener.accept().await {
 ///         writer.send(&[Chunk::Bytes(Bytes::from("welcome"))]).await.unwrap();
 ///     }
 /// });
@@ -406,7 +406,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::runtime::{Chunk, OpenMode};
+    use crate::runtime::{Accepted, Chunk, OpenMode};
 
     /// Two cores that write, sleep and yield, and their world's history.
     fn history(seed: u64) -> (u64, u64, Vec<(u16, u32)>) {
@@ -498,7 +498,7 @@ mod tests {
         }
         let listener = runtime.listen("server:1").await.expect("free");
         loop {
-            let (mut reader, mut writer, _) = listener.accept().await.expect("accepts");
+            let Accepted { mut reader, mut writer, .. } = listener.accept().await.expect("accepts");
             let (mut buffer, mut filled) = ([0; 300], 0);
             while let Ok(count @ 1..) = reader.read(&mut buffer[filled..]).await {
                 filled += count;
