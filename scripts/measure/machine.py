@@ -1,0 +1,87 @@
+"""What the machine does beside a measurement: memory, other processes, stolen time."""
+
+import mmap
+import os
+import resource
+import time
+from pathlib import Path
+
+# What other processes may use during a measurement, in cores, before it is repeated.
+DISTURBED_CORES = 0.15
+# What one measurement may use of memory that lay free.
+TOUCHED_BYTES = 2 << 30
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def touch(count=TOUCHED_BYTES):
+    """Touches and frees `count` bytes of memory, in the small pages the page cache takes first.
+
+    Virtual machines hand memory that lies free back to their host; touching it again costs about
+    thirty times as much as touching memory that is there.
+    """
+    chunk = b"\1" * (1 << 20)
+    with mmap.mmap(-1, count) as memory:
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+        for at in range(0, count, len(chunk)):
+            memory[at : at + len(chunk)] = chunk
+
+
+def machine_seconds():
+    """(CPU seconds all processes and the kernel have used, seconds the host took away)."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    user, nice, system, _idle, _wait, irq, soft, steal = map(int, fields[:8])
+    return (user + nice + system + irq + soft) / TICKS, steal / TICKS
+
+
+def own_seconds():
+    """CPU seconds of this process and of those it has started and waited for."""
+    rows = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in rows)
+
+
+def task_seconds(pid):
+    """CPU seconds of the living threads of a process, to the nanosecond: for idle processes."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            total += int((task / "schedstat").read_text().split()[0])
+        except OSError:
+            continue
+    return total / 1e9
+
+
+class Measured:
+    """CPU of the broker and of others over a block.
+
+    Afterwards: `wall` seconds, `cpu` seconds of the broker, and in cores `others` (all that was
+    neither the broker nor a client of ours, time the host took included) and `steal` of that.
+    """
+
+    def __init__(self, under_test):
+        self.under_test = under_test
+
+    def __enter__(self):
+        self.before = self._now()
+        return self
+
+    def _now(self):
+        now = time.monotonic()
+        return now, self.under_test.cpu_seconds(), own_seconds(), *machine_seconds()
+
+    def __exit__(self, *_):
+        after = self._now()
+        rows = (b - a for a, b in zip(self.before, after, strict=True))
+        self.wall, self.cpu, own, machine, steal = rows
+        self.steal = steal / self.wall
+        self.others = max(0.0, machine + steal - self.cpu - own) / self.wall
+
+
+def description():
+    """One line on the machine: what a reader needs to place the figures."""
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    return f"{os.cpu_count()} CPUs ({model}), {memory:.0f} GiB, Linux {os.uname().release}"
