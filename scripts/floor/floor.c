@@ -3,6 +3,7 @@
 //   floor receive SECONDS BYTES FILES DIRECTORY   requests from a socket into files, each answered
 //   floor sendfile SECONDS CHUNK FILE...          files into a socket, from the page cache
 //   floor echo SECONDS CONNECTIONS BYTES ANSWER   small requests, each answered, on all CPUs
+//   floor client SECONDS CONNECTIONS BYTES ANSWER PORT     the client of `echo`, against another
 //   floor calibrate                               a fixed piece of work of three kinds
 //
 // The measured side runs in this process, its client in a child. Prints one line of JSON; CPU is
@@ -253,13 +254,16 @@ static void *serve(void *argument) {
     return NULL;
 }
 
-static void echo_client(const struct sockaddr_in *address, int count, size_t size, size_t answer) {
+// One request in flight on each connection, until `end` (0: for ever); how many were answered.
+static uint64_t ask(const struct sockaddr_in *address, int count, size_t size, size_t answer,
+                    double end) {
     pin("CLIENT_CPU");
     int poll = epoll_create1(0);
     char *request = bytes(size), *buffer = bytes(answer);
     int *server = calloc(count, sizeof *server);
     size_t *have = calloc(count + 4096, sizeof *have);
-    if (poll < 0 || !server || !have) fail("echo client");
+    uint64_t answers = 0;
+    if (poll < 0 || !server || !have) fail("client");
     for (int index = 0; index < count; index++) {
         server[index] = connected(address);
         struct epoll_event event = {.events = EPOLLIN, .data.fd = server[index]};
@@ -267,17 +271,19 @@ static void echo_client(const struct sockaddr_in *address, int count, size_t siz
     }
     for (int index = 0; index < count; index++) sent(server[index], request, size);
     struct epoll_event events[EVENTS];
-    for (;;) {
-        int ready = epoll_wait(poll, events, EVENTS, -1);
+    while (end == 0 || now() < end) {
+        int ready = epoll_wait(poll, events, EVENTS, 1000);
         for (int index = 0; index < ready; index++) {
             int socket = events[index].data.fd;
             ssize_t got = recv(socket, buffer, answer - have[socket], MSG_DONTWAIT);
             if (got == 0 || (got < 0 && errno != EAGAIN)) exit(0);
             if (got < 0 || (have[socket] += got) < answer) continue;
             have[socket] = 0;
+            answers++;
             if (!sent(socket, request, size)) exit(0);
         }
     }
+    return answers;
 }
 
 static uint64_t answered(const struct share *shares, int count) {
@@ -290,7 +296,7 @@ static void echo(double seconds, int connections, size_t size, size_t answer) {
     struct sockaddr_in address;
     int listener = listening(&address);
     pid_t child = fork();
-    if (!child) echo_client(&address, connections, size, answer);
+    if (!child) return (void)ask(&address, connections, size, answer, 0);
     pin("FLOOR_CPU");
     cpu_set_t set;
     sched_getaffinity(0, sizeof set, &set);
@@ -325,6 +331,18 @@ static void echo(double seconds, int connections, size_t size, size_t answer) {
            requests ? cpu / requests * 1e6 : 0.0);
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
+}
+
+// The client's side alone, against a server that somebody else runs and measures.
+static void client(double seconds, int connections, size_t size, size_t answer, int port) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    double began = now();
+    uint64_t requests = ask(&address, connections, size, answer, began + seconds);
+    double wall = now() - began;
+    printf("{\"what\": \"client\", \"seconds\": %.4f, \"requests\": %llu, "
+           "\"requests_per_second\": %.1f}\n",
+           wall, (unsigned long long)requests, requests / wall);
 }
 
 // ---- calibrate ----------------------------------------------------------------------------------
@@ -396,6 +414,9 @@ int main(int count, char **words) {
         send_files(seconds, strtoul(words[3], NULL, 10), count - 4, words + 4);
     } else if (!strcmp(mode, "echo") && count == 6) {
         echo(seconds, atoi(words[3]), strtoul(words[4], NULL, 10), strtoul(words[5], NULL, 10));
+    } else if (!strcmp(mode, "client") && count == 7) {
+        client(seconds, atoi(words[3]), strtoul(words[4], NULL, 10), strtoul(words[5], NULL, 10),
+               atoi(words[6]));
     } else if (!strcmp(mode, "calibrate")) {
         calibrate();
     } else {

@@ -3,12 +3,21 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests")]
+
+from harness import broker
+
 SOURCES = ROOT / "scripts" / "floor"
 BUILT = ROOT / "target" / "floor"
+# The example `echo`, built beside the broker; can be set to try another build.
+ECHO = Path(os.environ.get("ECHO_UNDER_TEST", broker.CORELOG.parent / "examples" / "echo"))
 # What a consumer asks for at a time.
 SENDFILE_BYTES = 1 << 20
 # An answer to a Produce request of one partition, about.
@@ -46,6 +55,46 @@ def run(words, pinned=False):
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
     return json.loads(done.stdout)
+
+
+def runtime_echo(seconds, connections, batch_bytes, pinned=False):
+    """The echo server on Corelog's own runtime: {"cpu_us_per_request", "requests_per_second"}.
+
+    `None` where it was not built (`cargo build --release --example echo`).
+    """
+    if not ECHO.exists():
+        return None
+    sizes = [str(batch_bytes + REQUEST_BYTES), str(ANSWER_BYTES)]
+    port = str(broker.free_port())
+    pin = ["taskset", "-c", "1"] if pinned else []
+    server = subprocess.Popen([*pin, str(ECHO), port, *sizes], stdin=subprocess.DEVNULL)
+    try:
+        _wait_listening(server, int(port))
+        before = broker.process_cpu_seconds(server.pid)
+        report = run(["client", seconds, connections, *sizes, port], pinned)
+        used = broker.process_cpu_seconds(server.pid) - before
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait(10)
+    report["cpu_us_per_request"] = used / max(1, report["requests"]) * 1e6
+    return report
+
+
+def _wait_listening(server, port):
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            raise RuntimeError(f"{ECHO} ended with {server.returncode}")
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise RuntimeError(f"{ECHO} does not listen")
 
 
 def calibrate():

@@ -84,10 +84,14 @@ ONE_RECORD = [
         f"produce, 1 record a request, {_count(connections, 'connection')}",
         _produce(16, 1, size=100, connections=connections, in_flight=1),
         {"CPU us/request": "<=0.50", "requests/s": ">=1.8"},
-        Floor("echo", "CPU us/request", "" if connections == 1 else "<=1.6"),
+        Floor("echo", "CPU us/request"),
     )
     for connections in (1, 16, 64, 1000)
 ]
+
+# Corelog's CPU per request is put beside two bare echoes: one by epoll, above, and one on Corelog's
+# own runtime.
+OWN_RUNTIME = "beside an echo on its own runtime"
 
 # What is read, about 1 GB, written at a rate that every broker keeps up with.
 CONSUME_FILL = "produce -p {partitions} -s 1024 --batch-records 64 -c 1 --rate 4000"
@@ -209,7 +213,8 @@ FLOOR_AIMS = {
     for load in [*LARGE, *ONE_RECORD, *CONSUME]
     if load.floor
 }
-# Line 10 is not about a ratio.
+FLOOR_AIMS |= {f"{load.name}, {OWN_RUNTIME}: CPU us/request": "<=1.6" for load in ONE_RECORD[1:]}
+# What is wanted of Corelog alone.
 LIMITS = {
     "start to first answer, ms": 100,
     "idle memory, MiB": 32,

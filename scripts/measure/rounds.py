@@ -147,6 +147,20 @@ class Round:
         key = {"MB/s": "megabytes_per_second", "requests/s": "requests_per_second"}
         self.floors[f"{load.name}: {speed}"] = report[key[speed]]
 
+    def runtime_floor(self, load, size):
+        """Corelog's figure once more, beside an echo on its own runtime."""
+        if self.kind != "corelog" or not self.args.floors:
+            return
+        seconds, pinned = self.floor_seconds, self.args.pinned
+        report = floors.runtime_echo(seconds, load.connections, size, pinned)
+        if report is None:
+            note = f"no echo on our own runtime: {floors.ECHO} was not built"
+            self.notes.append(note)
+            return
+        name = f"{load.name}, {loads.OWN_RUNTIME}: CPU us/request"
+        self.put(name, self.figures[f"{load.name}: CPU us/request"])
+        self.floors[name] = report["cpu_us_per_request"]
+
     # ---- the sets -------------------------------------------------------------------------------
 
     def produce(self):
@@ -173,6 +187,7 @@ class Round:
             if report:
                 size = report["bytes"] // max(1, report["requests"])
                 self.floor(load, floors.echo(self.floor_seconds, load.connections, size))
+                self.attempt(load.name, partial(self.runtime_floor, load, size))
 
     def consume(self):
         """From the page cache, and the loop that only sends the same files."""
@@ -256,9 +271,7 @@ def loaded(unit, report, took):
 
 def worst_second(report):
     """The highest p99 of a second of the run; `None` where the build does not tell seconds."""
-    seconds = report.get("windows") or []
-    found = [second.get("p99_us") for second in seconds]
-    return max((figure for figure in found if figure is not None), default=None)
+    return (report.get("worst_second") or {}).get("p99_us")
 
 
 class Topic:
