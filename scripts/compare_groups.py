@@ -49,7 +49,7 @@ class Round:
         self.kind, self.args = kind, args
         self.figures = {}
         self.disturbed = []
-        self.others, self.steal = [], []
+        self.others, self.steal, self.kernel = [], [], []
 
     def run(self):
         self.calibration = floors.calibrate()
@@ -118,6 +118,7 @@ class Round:
         """Keeps what others used meanwhile."""
         self.others.append(took.others)
         self.steal.append(took.steal)
+        self.kernel.append(took.kernel)
         if took.others > DISTURBED_CORES:
             self.disturbed.append((name, round(took.others, 2)))
 

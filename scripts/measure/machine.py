@@ -10,6 +10,8 @@ from pathlib import Path
 DISTURBED_CORES = 0.15
 # What one measurement may use of memory that lay free.
 TOUCHED_BYTES = 2 << 30
+# The parent of all kernel threads.
+KTHREADD = "2"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -33,6 +35,19 @@ def machine_seconds():
     return (user + nice + system + irq + soft) / TICKS, steal / TICKS
 
 
+def kernel_seconds():
+    """CPU seconds of the kernel's own threads: writing pages back, mostly the broker's."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if fields[1] == KTHREADD:
+            total += int(fields[11]) + int(fields[12])
+    return total / TICKS
+
+
 def own_seconds():
     """CPU seconds of this process and of those it has started and waited for."""
     rows = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -54,7 +69,8 @@ class Measured:
     """CPU of the broker and of others over a block.
 
     Afterwards: `wall` seconds, `cpu` seconds of the broker, and in cores `others` (all that was
-    neither the broker nor a client of ours, time the host took included) and `steal` of that.
+    neither the broker, nor a client of ours, nor the kernel's own threads; time the host took is
+    part of it), `steal` of that, and `kernel` for the kernel's threads.
     """
 
     def __init__(self, under_test):
@@ -66,14 +82,17 @@ class Measured:
 
     def _now(self):
         now = time.monotonic()
-        return now, self.under_test.cpu_seconds(), own_seconds(), *machine_seconds()
+        busy, steal = machine_seconds()
+        return now, self.under_test.cpu_seconds(), own_seconds(), busy, steal, kernel_seconds()
 
     def __exit__(self, *_):
         after = self._now()
         rows = (b - a for a, b in zip(self.before, after, strict=True))
-        self.wall, self.cpu, own, machine, steal = rows
+        self.wall, self.cpu, own, busy, steal, kernel = rows
         self.steal = steal / self.wall
-        self.others = max(0.0, machine + steal - self.cpu - own) / self.wall
+        # Threads of the kernel come and go, and take their time with them.
+        self.kernel = max(0.0, kernel) / self.wall
+        self.others = max(0.0, (busy + steal - self.cpu - own) / self.wall - self.kernel)
 
 
 def description():

@@ -17,6 +17,7 @@ def of(number, one):
         "calibration": one.calibration,
         "others_cores": [round(cores, 3) for cores in one.others],
         "steal_cores": [round(cores, 3) for cores in one.steal],
+        "kernel_cores": [round(cores, 3) for cores in one.kernel],
     }
 
 
@@ -35,7 +36,11 @@ def lines(found):
                 f"fixed work before each start, {words}: {table.number(spread)} "
                 f"({low} to {high}, a spread of {share:.0f} %)"
             )
-    for key, words in (("others_cores", "other processes"), ("steal_cores", "taken by the host")):
+    for key, words in (
+        ("others_cores", "other processes"),
+        ("steal_cores", "taken by the host"),
+        ("kernel_cores", "the kernel's own threads"),
+    ):
         spread = table.Spread.of(cores for one in told for cores in one[key])
         if spread:
             said.append(

@@ -38,7 +38,7 @@ class Round:
         self.kind, self.args, self.shared = kind, args, shared
         self.figures, self.floors = {}, {}
         self.disturbed, self.notes, self.latencies = [], [], {}
-        self.others, self.steal = [], []
+        self.others, self.steal, self.kernel = [], [], []
 
     def run(self):
         """Measures; what was found is in the attributes."""
@@ -102,6 +102,7 @@ class Round:
             time.sleep(1)
         self.others.append(took.others)
         self.steal.append(took.steal)
+        self.kernel.append(took.kernel)
         return report, took
 
     def attempt(self, name, run):

@@ -120,7 +120,8 @@ class Page(unittest.TestCase):
         name = "latency, 5,000 requests of 1 record a second: p99, us"
         sides = {"kafka": [{name: 100.0, "a<b": 1.0}], "corelog": [{name: 50.0, "a<b": 2.0}]}
         calibration = {"arithmetic_ms": 100.0, "copy_ms": 200.0, "wake_us": 10.0}
-        told = {"round": 1, "calibration": calibration, "others_cores": [0.1], "steal_cores": []}
+        told = {"round": 1, "calibration": calibration, "others_cores": [0.1]}
+        told |= {"steal_cores": [], "kernel_cores": []}
         found = {"machine": "2 CPUs", "when": "now", "rounds": sides, "noise": [told]}
         found |= {"notes": [], "repeated": [], "shared": {"rate": 600.0}}
         drawn = page.whole(found, table.rows(sides, {name: "<=0.5"}))
