@@ -212,10 +212,18 @@ class Round:
             if command not in clients.benches():
                 self.notes.append(f"{load.name}: this build has no `corelog bench {command}`")
                 continue
-            if "{rate}" in load.run and "rate" not in self.shared:
-                self.shared["rate"] = self.highest_rate() * loads.HIGHEST_SHARE
+            if "{rate}" in load.run and not self.know_rate():
+                continue
             with self.topic("latency", 16) as topic:
                 self.load(load, topic)
+
+    def know_rate(self):
+        """Whether it is known what 60 % of Kafka's highest rate is; finds out on Kafka itself."""
+        if "rate" not in self.shared and self.kind == "kafka":
+            highest = self.attempt("the highest rate", self.highest_rate)
+            if highest:
+                self.shared["rate"] = highest * loads.HIGHEST_SHARE
+        return "rate" in self.shared
 
     def highest_rate(self):
         """The highest rate, in requests a second, that the broker keeps up with."""
