@@ -19,6 +19,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Bytes that are read at a time: as many as the broker has for a connection that was idle.
 const READ_BYTES: usize = 4096;
 
+/// The largest request.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+
 #[derive(Clone)]
 struct Sizes {
     request_bytes: usize,
@@ -69,7 +72,7 @@ async fn core(runtime: Runtime, port: u16, sizes: Sizes) {
 
 fn main() -> ExitCode {
     let words: Vec<usize> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
-    let &[port, request_bytes @ 1.., answer_bytes @ 1..] = words.as_slice() else {
+    let &[port, request_bytes @ 1..=REQUEST_BYTES_MAX, answer_bytes] = words.as_slice() else {
         eprintln!("echo: PORT REQUEST_BYTES ANSWER_BYTES");
         return ExitCode::FAILURE;
     };

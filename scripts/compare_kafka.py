@@ -33,6 +33,9 @@ def arguments():
         default=machine.DISTURBED_CORES,
         help="cores that others may use before a load is repeated",
     )
+    parser.add_argument(
+        "--touch", type=float, default=machine.TOUCHED_GIB, help="GiB touched before each load"
+    )
     parser.add_argument("--pinned", action="store_true", help="broker on core 1, client on core 0")
     parser.add_argument("--json", default=str(ROOT / "target" / "compare-kafka.json"))
     parser.add_argument("--html", default=str(ROOT / "target" / "compare-kafka.html"))

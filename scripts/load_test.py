@@ -122,9 +122,10 @@ class LoadTest:
         row |= {key: value for key, value in report.items() if key != "latency_us"}
         row |= report["latency_us"]
         if self.args.pid:
-            row["broker_cores"] = took.cpu / took.wall
-            row["cpu_us_per_request"] = took.cpu / max(1, report["requests"]) * 1e6
-            row["cpu_s_per_gb"] = took.cpu / (max(1, report["bytes"]) / 1e9)
+            cpu = clients.measured_cpu(report, took)
+            row["broker_cores"] = cpu / report["seconds"]
+            row["cpu_us_per_request"] = cpu / max(1, report["requests"]) * 1e6
+            row["cpu_s_per_gb"] = cpu / (max(1, report["bytes"]) / 1e9)
             row["resident_mib"] = self.broker.resident_bytes() / (1 << 20)
         self.steps.append(row)
         turns.say(f"{name}: {row['requests_per_second']:,.0f} requests/s, p99 {row['p99']:,.0f} us")

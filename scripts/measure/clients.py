@@ -7,6 +7,8 @@ import json
 import re
 import subprocess
 import sys
+import threading
+import time
 from functools import cache
 from pathlib import Path
 
@@ -59,11 +61,32 @@ def benches():
 
 
 def bench(bootstrap, words, topic, seconds, warm_up=0.0, pinned=False):
-    """Runs `corelog bench`; its report."""
+    """Runs `corelog bench`; its report.
+
+    `ended` in it is the moment (`time.monotonic()`) of the report: what was measured lies in the
+    `seconds` before. Before that it connects and warms up, which costs the broker CPU as well.
+    """
     command = [str(broker.CORELOG), "bench", *words.split(), "-b", bootstrap]
     command += ["-t", topic, "-d", str(seconds), "-w", str(warm_up), "--json"]
-    out = finished(pinned_command(command, pinned), seconds + warm_up + 90)
-    return json.loads(out.splitlines()[-1])
+    process = subprocess.Popen(
+        pinned_command(command, pinned), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    guard = threading.Timer(seconds + warm_up + SECONDS_MAX, process.kill)
+    guard.start()
+    line, ended = "", time.monotonic()
+    for said in process.stdout:
+        line, ended = said, time.monotonic()
+    words_said = process.stderr.read()
+    code = process.wait()
+    guard.cancel()
+    if code:
+        raise LoadFailed(f"ended with {code}: {' '.join(command)}\n{line}{words_said}")
+    return {**json.loads(line), "ended": ended}
+
+
+def measured_cpu(report, took):
+    """CPU seconds of the broker while `corelog bench` measured."""
+    return took.cpu_between(report["ended"] - report["seconds"], report["ended"])
 
 
 # ---- the raw tail reader ------------------------------------------------------------------------

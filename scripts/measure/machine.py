@@ -1,30 +1,37 @@
 """What the machine does beside a measurement: memory, other processes, stolen time."""
 
+import bisect
 import mmap
 import os
 import resource
+import threading
 import time
 from pathlib import Path
 
 # What other processes may use during a measurement, in cores, before it is repeated.
 DISTURBED_CORES = 0.15
 # What one measurement may use of memory that lay free.
-TOUCHED_BYTES = 2 << 30
+TOUCHED_GIB = 2.0
+# How often the broker's CPU is looked at during a measurement.
+SAMPLE_SECONDS = 0.02
 # The parent of all kernel threads.
 KTHREADD = "2"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def touch(count=TOUCHED_BYTES):
-    """Touches and frees `count` bytes of memory, in the small pages the page cache takes first.
+def touch(gib=TOUCHED_GIB):
+    """Touches and frees so much memory, in the small pages the page cache takes first.
 
     Virtual machines hand memory that lies free back to their host; touching it again costs about
     thirty times as much as touching memory that is there.
     """
     chunk = b"\1" * (1 << 20)
-    with mmap.mmap(-1, count) as memory:
+    count = int(gib * 1024)
+    if not count:
+        return
+    with mmap.mmap(-1, count * len(chunk)) as memory:
         memory.madvise(mmap.MADV_NOHUGEPAGE)
-        for at in range(0, count, len(chunk)):
+        for at in range(0, count * len(chunk), len(chunk)):
             memory[at : at + len(chunk)] = chunk
 
 
@@ -75,9 +82,13 @@ class Measured:
 
     def __init__(self, under_test):
         self.under_test = under_test
+        self.samples = []
+        self.ended = threading.Event()
 
     def __enter__(self):
         self.before = self._now()
+        self.sampler = threading.Thread(target=self._sample, daemon=True)
+        self.sampler.start()
         return self
 
     def _now(self):
@@ -85,14 +96,39 @@ class Measured:
         busy, steal = machine_seconds()
         return now, self.under_test.cpu_seconds(), own_seconds(), busy, steal, kernel_seconds()
 
+    def _sample(self):
+        while not self.ended.wait(SAMPLE_SECONDS):
+            try:
+                self.samples.append((time.monotonic(), self.under_test.cpu_seconds()))
+            except OSError:
+                return
+
     def __exit__(self, *_):
+        self.ended.set()
+        self.sampler.join()
         after = self._now()
+        self.samples = [self.before[:2], *self.samples, after[:2]]
         rows = (b - a for a, b in zip(self.before, after, strict=True))
         self.wall, self.cpu, own, busy, steal, kernel = rows
         self.steal = steal / self.wall
         # Threads of the kernel come and go, and take their time with them.
         self.kernel = max(0.0, kernel) / self.wall
         self.others = max(0.0, (busy + steal - self.cpu - own) / self.wall - self.kernel)
+
+    def cpu_between(self, begin, end):
+        """CPU seconds of the broker between two moments of the block (`time.monotonic()`)."""
+        return cpu_at(self.samples, end) - cpu_at(self.samples, begin)
+
+
+def cpu_at(samples, moment):
+    """CPU seconds at a moment, between the samples before and behind it: (moment, CPU seconds)."""
+    at = bisect.bisect_left(samples, (moment, 0.0))
+    if at == 0:
+        return samples[0][1]
+    if at == len(samples):
+        return samples[-1][1]
+    (left, low), (right, high) = samples[at - 1], samples[at]
+    return low + (high - low) * (moment - left) / (right - left)
 
 
 def description():

@@ -36,18 +36,20 @@ def tail(this):
     if quiet is None or both is None:
         return
     report, took = quiet
-    alone_us = took.cpu / report["requests"] * 1e6
+    alone_us = clients.measured_cpu(report, took) / report["requests"] * 1e6
     (report, read), took = both
     if not read["fetches"]:
         this.notes.append(f"{this.kind}: the reader at the tail saw nothing")
         return
-    together_us = took.cpu / report["requests"] * 1e6
-    fetching = took.cpu - alone_us * report["requests"] / 1e6
+    together_us = clients.measured_cpu(report, took) / report["requests"] * 1e6
+    # One record a request: what reading adds to each, by how many of them a fetch brings.
+    per_fetch_us = max(0.0, together_us - alone_us) * read["records"] / read["fetches"]
+    per_second = report["requests_per_second"] * read["fetches"] / read["records"]
     reads = f"{load.name}, a consumer at the tail"
     this.put(f"{load.name}, nobody reads: CPU us/request", alone_us)
     this.put(f"{reads}: CPU us/request", together_us)
-    this.put(f"{reads}: CPU us/fetch", max(0.0, fetching) / read["fetches"] * 1e6)
-    this.put(f"{reads}: fetches/s", read["fetches"] / report["seconds"])
+    this.put(f"{reads}: CPU us/fetch", per_fetch_us)
+    this.put(f"{reads}: fetches/s", per_second)
 
 
 def apache(this):

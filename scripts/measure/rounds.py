@@ -42,7 +42,7 @@ class Round:
 
     def run(self):
         """Measures; what was found is in the attributes."""
-        machine.touch()
+        machine.touch(self.args.touch)
         self.calibration = floors.calibrate()
         cpu = 1 if self.args.pinned else None
         self.broker = broker.make(self.kind, cpu=cpu, properties=PROPERTIES)
@@ -93,7 +93,7 @@ class Round:
     def measured(self, name, run):
         """Calls `run`, again when it was disturbed; (its report, what was measured)."""
         for attempt in range(REPEATS_MAX + 1):
-            machine.touch()
+            machine.touch(self.args.touch)
             with machine.Measured(self.broker) as took:
                 report = run()
             if took.others < self.args.disturbed or attempt == REPEATS_MAX:
@@ -127,8 +127,9 @@ class Round:
         if found is None:
             return None
         report, took = found
+        cpu = clients.measured_cpu(report, took)
         for unit in load.figures:
-            if (figure := loaded(unit, report, took)) is not None:
+            if (figure := loaded(unit, report, cpu)) is not None:
                 self.put(f"{load.name}: {unit}", figure)
         if "p50, us" in load.figures:
             self.latencies[load.name] = report["latency_us"]
@@ -156,7 +157,7 @@ class Round:
         report = floors.runtime_echo(seconds, load.connections, size, pinned)
         if report is None:
             note = f"no echo on our own runtime: {floors.ECHO} was not built"
-            self.notes.append(note)
+            self.notes = [*(known for known in self.notes if known != note), note]
             return
         name = f"{load.name}, {loads.OWN_RUNTIME}: CPU us/request"
         self.put(name, self.figures[f"{load.name}: CPU us/request"])
@@ -175,7 +176,7 @@ class Round:
         for load in loads.LARGE:
             with self.topic("large", load.partitions) as topic:
                 self.load(load, topic)
-            machine.touch()
+            machine.touch(self.args.touch)
             directory = str(self.broker.directory)
             size, files = load.batch_bytes, load.partitions
             self.floor(load, floors.receive(self.floor_seconds, size, files, directory))
@@ -259,14 +260,17 @@ def keeps(report, rate):
     )
 
 
-def loaded(unit, report, took):
-    """A figure of a run of `corelog bench`; `None` when this build does not tell it."""
+def loaded(unit, report, cpu):
+    """A figure of a run of `corelog bench` that took the broker so many CPU seconds.
+
+    `None` when this build does not tell it.
+    """
     latency = report["latency_us"]
     match unit:
         case "CPU us/request":
-            return took.cpu / max(1, report["requests"]) * 1e6
+            return cpu / max(1, report["requests"]) * 1e6
         case "CPU s/GB":
-            return took.cpu / (max(1, report["bytes"]) / 1e9)
+            return cpu / (max(1, report["bytes"]) / 1e9)
         case "MB/s":
             return report["megabytes_per_second"]
         case "requests/s":

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
 
-from measure import clients, loads, noise, page, rounds, table, turns
+from measure import clients, loads, machine, noise, page, rounds, table, turns
 
 ROUNDS = {
     "kafka": [{"CPU": 10.0, "idle": 0.0}, {"CPU": 20.0, "idle": 1.0}, {"CPU": 40.0}],
@@ -95,15 +95,17 @@ class Loads(unittest.TestCase):
         report = {"requests": 10, "bytes": 10**9, "requests_per_second": 5.0}
         report |= {"megabytes_per_second": 7.0, "latency_us": latency}
 
-        class Took:
-            cpu = 2.0
-
         wanted = {"CPU us/request": 200_000.0, "CPU s/GB": 2.0, "p99.9, us": 3.0, "worst, us": 4.0}
         every = [*loads.PRODUCE, *loads.LARGE, *loads.ONE_RECORD, *loads.CONSUME, *loads.LATENCY]
         units = {unit for load in every for unit in load.figures}
-        found = {unit: rounds.loaded(unit, report, Took) for unit in units}
+        found = {unit: rounds.loaded(unit, report, 2.0) for unit in units}
         self.assertEqual({unit: found[unit] for unit in wanted}, wanted)
         self.assertIsNone(found["worst second's p99, us"])
+
+    def test_cpu_between_two_moments_is_read_off_the_samples(self):
+        samples = [(0.0, 1.0), (10.0, 2.0), (20.0, 6.0)]
+        for moment, cpu in [(-1.0, 1.0), (0.0, 1.0), (5.0, 1.5), (15.0, 4.0), (99.0, 6.0)]:
+            self.assertEqual(machine.cpu_at(samples, moment), cpu, moment)
 
     def test_a_load_knows_its_sizes(self):
         sizes = [(load.partitions, load.connections, load.batch_bytes) for load in loads.LARGE]
