@@ -25,12 +25,5 @@ mod samples;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(
-    benches,
-    requests::run,
-    batches::run,
-    planning::run,
-    log::run,
-    answers::run
-);
+criterion_group!(benches, requests::run, batches::run, planning::run, log::run, answers::run);
 criterion_main!(benches);

@@ -5,9 +5,7 @@ use corelog::protocol::fetch::{FetchPartitionResponse, FetchResponse, FetchTopic
 use corelog::protocol::metadata::{
     MetadataBroker, MetadataPartition, MetadataResponse, MetadataTopic,
 };
-use corelog::protocol::produce::{
-    ProducePartitionResponse, ProduceResponse, ProduceTopicResponse,
-};
+use corelog::protocol::produce::{ProducePartitionResponse, ProduceResponse, ProduceTopicResponse};
 use corelog::protocol::wire::Records;
 use corelog::protocol::{ApiKey, Str};
 use criterion::{BenchmarkId, Criterion};

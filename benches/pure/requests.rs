@@ -79,8 +79,7 @@ fn frames(criterion: &mut Criterion) {
         );
     });
     group.throughput(Throughput::Elements(1));
-    for (name, key, version) in
-        [("classic", ApiKey::Produce, 8), ("flexible", ApiKey::Produce, 11)]
+    for (name, key, version) in [("classic", ApiKey::Produce, 8), ("flexible", ApiKey::Produce, 11)]
     {
         let frame = header(key, version).request(&produce(1, &small)).slice(4..);
         group.bench_function(BenchmarkId::new("header", name), |bencher| {

@@ -81,7 +81,10 @@ def bench(bootstrap, words, topic, seconds, warm_up=0.0, pinned=False):
     guard.cancel()
     if code:
         raise LoadFailed(f"ended with {code}: {' '.join(command)}\n{line}{words_said}")
-    return {**json.loads(line), "ended": ended}
+    report = {**json.loads(line), "ended": ended}
+    if not report["requests"]:
+        raise LoadFailed(f"nothing was answered in {report['seconds']:.1f} s: {' '.join(command)}")
+    return report
 
 
 def measured_cpu(report, took):
