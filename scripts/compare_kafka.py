@@ -107,7 +107,7 @@ def rows(found):
 def tell(found):
     """Prints everything as Markdown."""
     kept = rows(found)
-    print(f"{found['machine']}; {len(found['rounds']['kafka'])} rounds, {found['when']}\n")
+    print(f"{found['machine']}; rounds: {len(found['rounds']['kafka'])}; {found['when']}\n")
     print(table.markdown(kept))
     print()
     for line in limits(kept) + noise.lines(found) + [f"note: {note}" for note in found["notes"]]:

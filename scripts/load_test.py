@@ -100,17 +100,17 @@ class LoadTest:
         """More and more connections, each with one request in flight."""
         for count in CONNECTIONS:
             words = f"produce -s 100 --batch-records 1 -i 1 -c {count}"
-            self.step(f"produce, 1 record a request, {count:,} connections", words)
+            self.step(f"produce, 1 record a request, connections: {count:,}", words)
 
     def consume(self):
         """More and more consumers of the same topic."""
         clients.bench(self.args.bootstrap, FILL, self.topic, FILL_SECONDS)
         for count in CONSUMERS:
-            self.step(f"consume, {count} connections", f"consume -c {count}")
+            self.step(f"consume, connections: {count}", f"consume -c {count}")
 
     def step(self, name, words, wanted=None):
         """One load; what it was like, or `None` when the client gave up."""
-        machine.touch()
+        machine.touch(self.args.touch)
         try:
             with machine.Measured(self.broker) as took:
                 report = clients.bench(self.args.bootstrap, words, self.topic, self.args.seconds)
@@ -169,6 +169,9 @@ def main():
     parser.add_argument("--bootstrap", required=True, metavar="HOST:PORT")
     parser.add_argument("--pid", type=int, help="the broker's process, when it runs here")
     parser.add_argument("--seconds", type=float, default=5, help="of each step")
+    parser.add_argument(
+        "--touch", type=float, default=machine.TOUCHED_GIB, help="GiB touched before each step"
+    )
     parser.add_argument("--only", default=",".join(ladders), help="ladders, with commas")
     parser.add_argument("--out", default=str(ROOT / "target" / "load-test"), help="without .md")
     args = parser.parse_args()
