@@ -98,10 +98,11 @@ class Comparison:
         page.write(self.args.html, self.found, rows(self.found))
 
 
-def rows(found):
+def rows(kept):
     """The rows of the table."""
-    sides = {**found["rounds"], "floor": found["floors"]}
-    return table.rows(sides, loads.AIMS, loads.FLOOR_AIMS)
+    sides = {**kept["rounds"], "floor": kept["floors"]}
+    found = table.rows(sides, loads.AIMS, loads.FLOOR_AIMS)
+    return sorted(found, key=lambda row: loads.ORDER.get(row.name, len(loads.ORDER)))
 
 
 def tell(found):

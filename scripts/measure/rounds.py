@@ -159,7 +159,7 @@ class Round:
             note = f"no echo on our own runtime: {floors.ECHO} was not built"
             self.notes = [*(known for known in self.notes if known != note), note]
             return
-        name = f"{load.name}, {loads.OWN_RUNTIME}: CPU us/request"
+        name = loads.beside_own_runtime(load)
         self.put(name, self.figures[f"{load.name}: CPU us/request"])
         self.floors[name] = report["cpu_us_per_request"]
 
