@@ -135,8 +135,12 @@ def main():
         page.write(args.html, found, rows(found))
         return tell(found)
     comparison = Comparison(args)
-    turns.in_turn(args.rounds, comparison.measure, comparison.keep)
-    tell(comparison.found)
+    try:
+        turns.in_turn(args.rounds, comparison.measure, comparison.keep)
+    finally:
+        # A run that is broken off still tells of its whole rounds.
+        if comparison.found["rounds"]:
+            tell(comparison.found)
     turns.say(f"every measurement: {args.json}; plots: {args.html}")
     return None
 

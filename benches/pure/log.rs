@@ -15,6 +15,7 @@ use crate::samples::batch;
 /// Batches of one log: 16 MiB, of which the youngest index entries lie in memory.
 const BATCH_COUNT: u64 = 1024;
 const RECORD_COUNT: u64 = 16;
+const READ_COUNT_MAX: u64 = 100_000;
 
 fn batches() -> Vec<AppendBatch> {
     let (header, bytes) = batch(RECORD_COUNT as usize, 1024);
@@ -52,26 +53,32 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// The time of `count` appends, on as many new logs as they fill.
-fn appending(count: u64) -> Duration {
+/// The time of `count` calls of what `some` times, at most `count_max` of them in one world: a
+/// world has an end.
+fn in_worlds(count: u64, count_max: u64, some: impl Fn(u64) -> Duration) -> Duration {
     let mut took = Duration::ZERO;
     let mut left = count;
     while left > 0 {
-        let now_count = left.min(BATCH_COUNT);
+        let now_count = left.min(count_max);
         left -= now_count;
-        took += sim::block_on(7, move |runtime| async move {
-            let (log, batches) = (open(&runtime).await, batches());
-            let began = now();
-            for batch in &batches[..now_count as usize] {
-                log.append(std::slice::from_ref(batch)).await.expect("the disk is memory");
-            }
-            began.elapsed()
-        });
+        took += some(now_count);
     }
     took
 }
 
-/// The time of `count` reads of one batch, of offsets all over the log.
+/// The time of some appends to a new log.
+fn appending(count: u64) -> Duration {
+    sim::block_on(7, move |runtime| async move {
+        let (log, batches) = (open(&runtime).await, batches());
+        let began = now();
+        for batch in &batches[..count as usize] {
+            log.append(std::slice::from_ref(batch)).await.expect("the disk is memory");
+        }
+        began.elapsed()
+    })
+}
+
+/// The time of some reads of one batch, of offsets all over the log.
 fn finding(count: u64) -> Duration {
     sim::block_on(7, move |runtime| async move {
         let log = open(&runtime).await;
@@ -91,7 +98,11 @@ fn finding(count: u64) -> Duration {
 /// All of this file.
 pub fn run(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("log");
-    group.bench_function("append 16 KiB", |bencher| bencher.iter_custom(appending));
-    group.bench_function("find an offset", |bencher| bencher.iter_custom(finding));
+    group.bench_function("append 16 KiB", |bencher| {
+        bencher.iter_custom(|count| in_worlds(count, BATCH_COUNT, appending));
+    });
+    group.bench_function("find an offset", |bencher| {
+        bencher.iter_custom(|count| in_worlds(count, READ_COUNT_MAX, finding));
+    });
     group.finish();
 }
