@@ -24,6 +24,7 @@ QUIET_SECONDS = 3
 # Both delete a topic's files this long after the topic.
 DELETE_MS = 1000
 DELETE_SECONDS_MAX = 10
+LEADERS_SECONDS_MAX = 60
 # A median above this is a queue that grows.
 QUEUE_US_MAX = 100_000
 PROPERTIES = {"log.segment.delete.delay.ms": DELETE_MS}
@@ -54,7 +55,7 @@ class Round:
             self.warm_up()
         for name in loads.SETS:
             if name in self.args.only and name in RUN:
-                RUN[name](self)
+                self.attempt(name, partial(RUN[name], self))
         took = self.broker.stop()
         if "start" in self.args.only:
             self.put("stop, ms", took * 1000)
@@ -299,9 +300,10 @@ class Topic:
 
     def __enter__(self):
         with protocol.Connection(self.broker.bootstrap, timeout=30) as connection:
-            code = protocol.create_topic(connection, self.name, self.partitions)
-        if code not in (0, EXISTS):
-            raise SystemExit(f"CreateTopics {self.name} answered {code}")
+            code = protocol.create_topic(connection, self.name, self.partitions, wait=False)
+            if code not in (0, EXISTS):
+                raise clients.LoadFailed(f"CreateTopics {self.name} answered {code}")
+            protocol.wait_topic(connection, self.name, self.partitions, LEADERS_SECONDS_MAX)
         return self.name
 
     def __exit__(self, *_):
