@@ -1,13 +1,22 @@
 #!/usr/bin/env bash
 # Apache Kafka and Corelog in turn on this machine, the same load on both, as ratios.
 #
-#   scripts/compare-kafka.sh                     five rounds, about fifteen minutes
-#   scripts/compare-kafka.sh --rounds 2 --seconds 3
-#   scripts/compare-kafka.sh --pinned            broker on core 1, client on core 0
+#   scripts/compare-kafka.sh                        seven rounds of all sets, about two hours
+#   scripts/compare-kafka.sh --list                 the sets of loads, their figures, what is wanted
+#   scripts/compare-kafka.sh --only produce,consume --rounds 3
+#   scripts/compare-kafka.sh --rounds 1 --seconds 1 --warm 2     shows that it works, no more
+#   scripts/compare-kafka.sh --pinned               broker on core 1, client on core 0
+#   scripts/compare-kafka.sh --redraw FILE.json     table and page of an earlier run
 #
-# Prints a Markdown table; every single measurement is in target/compare-kafka.json.
+# BIN_UNDER_TEST=path measures another build; the bare echo on Corelog's own runtime is then the
+# examples/echo beside it, or ECHO_UNDER_TEST. Prints a Markdown table. Every single measurement is
+# in target/compare-kafka.json, plots are in target/compare-kafka.html; both are written anew after
+# each round. Needs a C compiler.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+case " $* " in
+  *" --list "* | *" --redraw "* | *" --help "*) exec python3 scripts/compare_kafka.py "$@" ;;
+esac
 ./scripts/install-test-tools
-[ -n "${BIN_UNDER_TEST:-}" ] || cargo build --release --locked
+[ -n "${BIN_UNDER_TEST:-}" ] || cargo build --release --locked --bins --example echo
 exec python3 scripts/compare_kafka.py "$@"

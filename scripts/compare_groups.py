@@ -12,19 +12,19 @@ How the figures are kept honest:
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
 
-from compare_kafka import DISTURBED_CORES, Measured, digits
 from harness import broker
+
+from measure import clients, floors, machine, noise, table, turns
+from measure.machine import DISTURBED_CORES, Measured
 
 SESSION_MS = 6000
 HEARTBEAT_MS = 2000
@@ -49,8 +49,10 @@ class Round:
         self.kind, self.args = kind, args
         self.figures = {}
         self.disturbed = []
+        self.others, self.steal, self.kernel = [], [], []
 
     def run(self):
+        self.calibration = floors.calibrate()
         cpu = 1 if self.args.pinned else None
         self.broker = broker.make(self.kind, cpu=cpu, properties=PROPERTIES)
         self.broker.start()
@@ -72,12 +74,16 @@ class Round:
     def command(self, words):
         command = [str(broker.CORELOG), "bench", *words.split(), "-b", self.broker.bootstrap]
         command.append("--json")
-        return ["taskset", "-c", "0", *command] if self.args.pinned else command
+        return clients.pinned_command(command, self.args.pinned)
 
     def bench(self, words):
         """Runs `corelog bench` and returns its report."""
         done = subprocess.run(
-            self.command(words), capture_output=True, text=True, timeout=RUN_SECONDS_MAX, check=False
+            self.command(words),
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS_MAX,
+            check=False,
         )
         if done.returncode:
             raise SystemExit(f"{words}\n{done.stdout}{done.stderr}{self.broker.tail()}")
@@ -108,12 +114,19 @@ class Round:
             raise SystemExit(f"{self.kind}: {words}: {said}{self.broker.tail()}")
         return found
 
+    def note(self, name, took):
+        """Keeps what others used meanwhile."""
+        self.others.append(took.others)
+        self.steal.append(took.steal)
+        self.kernel.append(took.kernel)
+        if took.others > DISTURBED_CORES:
+            self.disturbed.append((name, round(took.others, 2)))
+
     def measure_groups(self, protocol, members):
         name = f"{protocol}, {members:,} members"
         with Measured(self.broker) as took:
             found = self.groups(protocol, members, self.args.repeats, PARTITIONS)
-        if took.others > DISTURBED_CORES:
-            self.disturbed.append((name, round(took.others, 2)))
+        self.note(name, took)
         middle = statistics.median
         for phase in ("form", "arrive", "leave"):
             self.figures[f"{name}: {phase}, s"] = middle(row[0] for row in found[phase])
@@ -130,27 +143,12 @@ class Round:
         name = f"{COMMITS_PER_SECOND:,} commits a second"
         with Measured(self.broker) as took:
             report = self.bench(f"{COMMITS} -d {self.args.seconds} -w 2")
-        if took.others > DISTURBED_CORES:
-            self.disturbed.append((name, round(took.others, 2)))
+        self.note(name, took)
         self.figures[f"{name}: reached"] = report["requests_per_second"]
         for quantile in ("p50", "p99", "p99_9", "max"):
             words = f"{name}: {quantile.replace('_', '.')}, us"
             self.figures[words] = report["latency_us"][quantile]
         self.figures[f"{name}: CPU s"] = took.cpu
-
-
-def print_table(rounds):
-    """Medians of both, and Corelog as a share of Kafka: the median of the rounds, and their spread."""
-    print("| | Apache Kafka | Corelog | Corelog / Kafka | lowest to highest |")
-    print("|--|--:|--:|--:|--:|")
-    for name in rounds["kafka"][0]:
-        pairs = [(k[name], c[name]) for k, c in zip(rounds["kafka"], rounds["corelog"], strict=True)]
-        kafka, corelog = (statistics.median(side) for side in zip(*pairs, strict=True))
-        ratios = [c / k for k, c in pairs if k]
-        ratio = f"{statistics.median(ratios):.2f}" if ratios else "-"
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "-"
-        left, right = f"{kafka:,.{digits(kafka)}f}", f"{corelog:,.{digits(corelog)}f}"
-        print(f"| {name} | {left} | {right} | {ratio} | {spread} |")
 
 
 def main():
@@ -168,22 +166,26 @@ def main():
     args = parser.parse_args()
     args.members = [int(count) for count in args.members.split(",")]
     args.protocols = args.protocols.split(",")
-    rounds, disturbed = {"kafka": [], "corelog": []}, []
-    for number in range(args.rounds):
-        for kind in rounds:
-            began = time.monotonic()
-            one = Round(kind, args)
-            rounds[kind].append(one.run())
-            disturbed += [(number, kind, *row) for row in one.disturbed]
-            words = f"round {number + 1} of {args.rounds}, {kind}: {time.monotonic() - began:.0f} s"
-            print(words, file=sys.stderr, flush=True)
-    print_table(rounds)
-    Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-    found = {"arguments": vars(args), "cpus": os.cpu_count(), "properties": PROPERTIES}
-    found |= {"rounds": rounds, "disturbed": disturbed}
-    Path(args.json).write_text(json.dumps(found, indent=1))
-    if disturbed:
-        print(f"{len(disturbed)} measurements were disturbed by others: {disturbed}", file=sys.stderr)
+    found = {"arguments": vars(args), "properties": PROPERTIES, "machine": machine.description()}
+    found |= {"rounds": {}, "noise": [], "repeated": [], "disturbed": []}
+
+    def measure(number, kind):
+        one = Round(kind, args)
+        figures = one.run()
+        found["disturbed"] += [(number + 1, kind, *row) for row in one.disturbed]
+        found["noise"].append(noise.of(number + 1, one))
+        return figures
+
+    def keep(rounds):
+        found["rounds"] = rounds
+        turns.write_json(args.json, found)
+
+    rounds = turns.in_turn(args.rounds, measure, keep)
+    print(table.markdown(table.rows(rounds)))
+    for line in ["", *(f"- {line}" for line in noise.lines(found))]:
+        print(line)
+    if found["disturbed"]:
+        turns.say(f"disturbed by others: {found['disturbed']}")
 
 
 if __name__ == "__main__":

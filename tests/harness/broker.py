@@ -68,6 +68,12 @@ def scratch(name):
     return path
 
 
+def process_cpu_seconds(pid):
+    """User and system time of a whole process so far, seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Broker:
     """One broker process; `kind` is "corelog" or "kafka"."""
 
@@ -213,8 +219,7 @@ class Broker:
 
     def cpu_seconds(self):
         """User and system time of the whole process so far, seconds."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return process_cpu_seconds(self.pid)
 
     def resident_bytes(self):
         """Resident memory, bytes."""

@@ -1,0 +1,142 @@
+"""What the machine does beside a measurement: memory, other processes, stolen time."""
+
+import bisect
+import mmap
+import os
+import resource
+import threading
+import time
+from pathlib import Path
+
+# What other processes may use during a measurement, in cores, before it is repeated.
+DISTURBED_CORES = 0.15
+# What one measurement may use of memory that lay free.
+TOUCHED_GIB = 2.0
+# How often the broker's CPU is looked at during a measurement.
+SAMPLE_SECONDS = 0.02
+# The parent of all kernel threads.
+KTHREADD = "2"
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def touch(gib=TOUCHED_GIB):
+    """Touches and frees so much memory, in the small pages the page cache takes first.
+
+    Virtual machines hand memory that lies free back to their host; touching it again costs about
+    thirty times as much as touching memory that is there.
+    """
+    chunk = b"\1" * (1 << 20)
+    count = int(gib * 1024)
+    if not count:
+        return
+    with mmap.mmap(-1, count * len(chunk)) as memory:
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+        for at in range(0, count * len(chunk), len(chunk)):
+            memory[at : at + len(chunk)] = chunk
+
+
+def machine_seconds():
+    """(CPU seconds all processes and the kernel have used, seconds the host took away)."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    user, nice, system, _idle, _wait, irq, soft, steal = map(int, fields[:8])
+    return (user + nice + system + irq + soft) / TICKS, steal / TICKS
+
+
+def kernel_seconds():
+    """CPU seconds of the kernel's own threads: writing pages back, mostly the broker's."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if fields[1] == KTHREADD:
+            total += int(fields[11]) + int(fields[12])
+    return total / TICKS
+
+
+def own_seconds():
+    """CPU seconds of this process and of those it has started and waited for."""
+    rows = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in rows)
+
+
+def task_seconds(pid):
+    """CPU seconds of the living threads of a process, to the nanosecond: for idle processes."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            total += int((task / "schedstat").read_text().split()[0])
+        except OSError:
+            continue
+    return total / 1e9
+
+
+class Measured:
+    """CPU of the broker and of others over a block.
+
+    Afterwards: `wall` seconds, `cpu` seconds of the broker, and in cores `others` (all that was
+    neither the broker, nor a client of ours, nor the kernel's own threads; time the host took is
+    part of it), `steal` of that, and `kernel` for the kernel's threads.
+    """
+
+    def __init__(self, under_test):
+        self.under_test = under_test
+        self.samples = []
+        self.ended = threading.Event()
+
+    def __enter__(self):
+        self.before = self._now()
+        self.sampler = threading.Thread(target=self._sample, daemon=True)
+        self.sampler.start()
+        return self
+
+    def _now(self):
+        now = time.monotonic()
+        busy, steal = machine_seconds()
+        return now, self.under_test.cpu_seconds(), own_seconds(), busy, steal, kernel_seconds()
+
+    def _sample(self):
+        while not self.ended.wait(SAMPLE_SECONDS):
+            try:
+                self.samples.append((time.monotonic(), self.under_test.cpu_seconds()))
+            except OSError:
+                return
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.sampler.join()
+        after = self._now()
+        self.samples = [self.before[:2], *self.samples, after[:2]]
+        rows = (b - a for a, b in zip(self.before, after, strict=True))
+        self.wall, self.cpu, own, busy, steal, kernel = rows
+        self.steal = steal / self.wall
+        # Threads of the kernel come and go, and take their time with them.
+        self.kernel = max(0.0, kernel) / self.wall
+        self.others = max(0.0, (busy + steal - self.cpu - own) / self.wall - self.kernel)
+
+    def cpu_between(self, begin, end):
+        """CPU seconds of the broker between two moments of the block (`time.monotonic()`)."""
+        return cpu_at(self.samples, end) - cpu_at(self.samples, begin)
+
+
+def cpu_at(samples, moment):
+    """CPU seconds at a moment, between the samples before and behind it: (moment, CPU seconds)."""
+    at = bisect.bisect_left(samples, (moment, 0.0))
+    if at == 0:
+        return samples[0][1]
+    if at == len(samples):
+        return samples[-1][1]
+    (left, low), (right, high) = samples[at - 1], samples[at]
+    return low + (high - low) * (moment - left) / (right - left)
+
+
+def description():
+    """One line on the machine: what a reader needs to place the figures."""
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    return f"{os.cpu_count()} CPUs ({model}), {memory:.0f} GiB, Linux {os.uname().release}"

@@ -1,0 +1,147 @@
+"""The parts that need no broker: ratios, tables, what tools print, the page.
+
+python3 -m unittest discover -s scripts
+"""
+
+import sys
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
+
+from measure import clients, loads, machine, noise, page, rounds, table, turns
+
+ROUNDS = {
+    "kafka": [{"CPU": 10.0, "idle": 0.0}, {"CPU": 20.0, "idle": 1.0}, {"CPU": 40.0}],
+    "corelog": [{"CPU": 5.0, "idle": 1.0}, {"CPU": 4.0, "idle": 1.0, "ours": 3.0}, {"CPU": 4.0}],
+    "floor": [{"CPU": 4.0}, {"CPU": 4.0}, {}],
+}
+
+
+class Tables(unittest.TestCase):
+    def test_ratios_are_taken_round_by_round(self):
+        (row,) = (row for row in table.rows(ROUNDS, {"CPU": "<=0.2"}) if row.name == "CPU")
+        self.assertEqual((row.ratio.middle, row.ratio.low, row.ratio.high), (0.2, 0.1, 0.5))
+        self.assertEqual((row.kafka.middle, row.corelog.middle), (20.0, 4.0))
+        self.assertEqual((row.over_floor.middle, row.over_floor.count), (1.125, 2))
+        self.assertEqual(row.verdict, "yes")
+
+    def test_what_one_side_lacks_is_left_out(self):
+        idle, ours = table.rows(ROUNDS)[1:]
+        self.assertEqual((idle.ratio.middle, idle.ratio.count), (1.0, 1))
+        self.assertIsNone(ours.ratio)
+        self.assertIn("| ours | - | 3.00 | - | - |", table.markdown([ours]))
+
+    def test_aims_hold_in_both_directions(self):
+        for ratio, aim, held in [
+            (0.30, "<=0.30", True),
+            (0.31, "<=0.30", False),
+            (1.8, ">=1.8", True),
+            (1.7, ">=1.8", False),
+        ]:
+            self.assertEqual(table.meets(ratio, aim), held, (ratio, aim))
+
+    def test_columns_of_aims_and_floors_are_there_when_needed(self):
+        plain = table.markdown(table.rows({side: ROUNDS[side] for side in turns.KINDS}))
+        self.assertEqual(plain.splitlines()[0].count("|"), 6)
+        whole = table.markdown(table.rows(ROUNDS, {"CPU": "<=0.1"}, {"CPU": "<=1.2"}))
+        heads, _line, first = whole.splitlines()[:3]
+        self.assertEqual(heads.count("|"), first.count("|"))
+        self.assertIn("at most 0.1: no", first)
+        self.assertIn("at most 1.2: yes", first)
+
+
+class Turns(unittest.TestCase):
+    def test_who_goes_first_alternates_and_each_whole_round_is_kept(self):
+        seen, kept = [], []
+        found = turns.in_turn(
+            2, lambda *turn: seen.append(turn) or len(seen), lambda now: kept.append(str(now))
+        )
+        order = [(0, "kafka"), (0, "corelog"), (1, "corelog"), (1, "kafka")]
+        self.assertEqual(seen, order)
+        self.assertEqual(found, {"kafka": [1, 4], "corelog": [2, 3]})
+        self.assertEqual(len(kept), 2)
+
+
+class Printed(unittest.TestCase):
+    def test_apaches_tools_are_understood(self):
+        out = (
+            "10 records sent, 1.0 records/sec (0.00 MB/sec), 1.0 ms avg latency, 2.0 ms max.\n"
+            "500 records sent, 5000.5 records/sec (4.88 MB/sec), 1.23 ms avg latency, "
+            "99.00 ms max latency, 1 ms 50th, 2 ms 95th, 3 ms 99th, 40 ms 99.9th.\n"
+        )
+        said = clients.produced(out)
+        self.assertEqual((said["mib"], said["p99"], said["p999"]), (4.88, 3.0, 40.0))
+        out = (
+            "start.time, end.time, data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec, "
+            "rebalance.time.ms, fetch.time.ms, fetch.MB.sec, fetch.nMsg.sec\n"
+            "2026-11-21 10:00:00:000, 2026-11-21 10:00:05:000, 488.2, 97.6, 500000, 100000.0, "
+            "3000, 2000, 244.1, 250000.0\n"
+        )
+        said = clients.consumed(out)
+        self.assertEqual((said["data.consumed.in.MB"], said["fetch.MB.sec"]), (488.2, 244.1))
+        self.assertEqual(clients.end_to_end_mean("0\t5.1\nAvg latency: 0.5432 ms\n"), 0.5432)
+
+    def test_what_a_tool_does_not_say_is_an_error(self):
+        for read in (clients.produced, clients.consumed, clients.end_to_end_mean):
+            with self.assertRaises(clients.LoadFailed):
+                read("nothing")
+
+
+class Loads(unittest.TestCase):
+    def test_every_figure_of_a_load_can_be_computed(self):
+        latency = {"p50": 1.0, "p99": 2.0, "p99_9": 3.0, "max": 4.0}
+        report = {"requests": 10, "bytes": 10**9, "requests_per_second": 5.0}
+        report |= {"megabytes_per_second": 7.0, "latency_us": latency}
+
+        wanted = {"CPU us/request": 200_000.0, "CPU s/GB": 2.0, "p99.9, us": 3.0, "worst, us": 4.0}
+        every = [*loads.PRODUCE, *loads.LARGE, *loads.ONE_RECORD, *loads.CONSUME, *loads.LATENCY]
+        units = {unit for load in every for unit in load.figures}
+        found = {unit: rounds.loaded(unit, report, 2.0) for unit in units}
+        self.assertEqual({unit: found[unit] for unit in wanted}, wanted)
+        self.assertIsNone(found["worst second's p99, us"])
+
+    def test_cpu_between_two_moments_is_read_off_the_samples(self):
+        samples = [(0.0, 1.0), (10.0, 2.0), (20.0, 6.0)]
+        for moment, cpu in [(-1.0, 1.0), (0.0, 1.0), (5.0, 1.5), (15.0, 4.0), (99.0, 6.0)]:
+            self.assertEqual(machine.cpu_at(samples, moment), cpu, moment)
+
+    def test_a_load_knows_its_sizes(self):
+        sizes = [(load.partitions, load.connections, load.batch_bytes) for load in loads.LARGE]
+        self.assertEqual(sizes, [(1, 1, 256 << 10), (16, 1, 256 << 10)])
+
+    def test_a_rate_is_kept_when_answers_come_as_due(self):
+        for rate, p50, kept in [(1000, 500, True), (1100, 500, False), (1000, 200_000, False)]:
+            report = {"requests_per_second": 1000, "latency_us": {"p50": p50}}
+            self.assertEqual(rounds.keeps(report, rate), kept, (rate, p50))
+
+
+class Page(unittest.TestCase):
+    def test_the_page_has_a_row_for_each_ratio_and_both_latencies(self):
+        name = "latency, 5,000 requests of 1 record a second: p99, us"
+        sides = {"kafka": [{name: 100.0, "a<b": 1.0}], "corelog": [{name: 50.0, "a<b": 2.0}]}
+        calibration = {"arithmetic_ms": 100.0, "copy_ms": 200.0, "wake_us": 10.0}
+        told = {"round": 1, "calibration": calibration, "others_cores": [0.1]}
+        told |= {"steal_cores": [], "kernel_cores": []}
+        found = {"machine": "2 CPUs", "when": "now", "rounds": sides, "noise": [told]}
+        found |= {"notes": [], "repeated": [], "shared": {"rate": 600.0}}
+        drawn = page.whole(found, table.rows(sides, {name: "<=0.5"}))
+        self.assertEqual(drawn.count("<svg"), 2)
+        self.assertEqual(drawn.count('class="aim"'), 1)
+        self.assertEqual(drawn.count("<circle"), 2 + 2)
+        self.assertNotIn("a<b", drawn)
+        self.assertEqual(len(noise.lines(found)), 5)
+
+    def test_an_axis_holds_what_it_is_made_for(self):
+        for values in ([0.01, 3.0], [1.0], [], [0.0, 5000.0]):
+            scale = page.Scale(values)
+            self.assertTrue(scale.ticks(), values)
+            for value in values:
+                at = scale.at(value)
+                end = page.LABEL_WIDTH + page.PLOT_WIDTH
+                self.assertTrue(page.LABEL_WIDTH <= at <= end, (value, values))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,49 @@
+"""Rounds in turn: both brokers in each, and which one goes first alternates."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+KINDS = ("kafka", "corelog")
+
+
+def order(number):
+    """Who is measured in round `number` (from 0), first to last."""
+    return KINDS if number % 2 == 0 else KINDS[::-1]
+
+
+def say(words):
+    """One line of progress."""
+    print(words, file=sys.stderr, flush=True)
+
+
+def in_turn(count, measure, keep=None):
+    """Calls `measure(number, kind)` in turn; {kind: [figures of each round]}.
+
+    `keep` is called with what there is after each whole round, so that a run that is broken off
+    has not been for nothing.
+    """
+    rounds = {kind: [] for kind in KINDS}
+    for number in range(count):
+        for kind in order(number):
+            began = time.monotonic()
+            rounds[kind].append(measure(number, kind))
+            took = time.monotonic() - began
+            say(f"round {number + 1} of {count}, {kind}: {took:.0f} s")
+        if keep:
+            keep(rounds)
+    return rounds
+
+
+def write_json(path, found):
+    """Everything measured, to a file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"cpus": os.cpu_count(), **found}, indent=1) + "\n")
+
+
+def read_json(path):
+    """What `write_json` wrote."""
+    return json.loads(Path(path).read_text())
