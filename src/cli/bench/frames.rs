@@ -226,7 +226,8 @@ mod tests {
                 }
                 assert_eq!(frames.size_bytes(), expected.len());
                 assert!(sent(&mut frames) == expected, "version {version}");
-                assert_eq!(frames.chunks().len(), 5, "the two large batches were not copied");
+                let shared = frames.chunks().iter().filter(|chunk| chunk.length() == 100_000 - 61);
+                assert_eq!(shared.count(), 2, "the large batches are not copied");
                 frames.clear();
             }
         }

@@ -61,10 +61,14 @@ pub async fn run(runtime: Runtime, args: BenchLatencyArgs) -> Done {
     if rates.iter().any(|rate| !rate.is_finite() || *rate <= 0.0) {
         return Err(Failure::new("rates are requests a second, more than 0"));
     }
+    let form = Form::chosen(common.json);
     let mut steps = Vec::new();
     for rate in rates {
         let step = climb(&runtime, &args, &field, rate, &progress).await?;
-        progress.end(step.line());
+        progress.end(format_args!("{rate:.0} a second: done"));
+        if form == Form::Lines {
+            report::print(form, &(), &[step.line()])?;
+        }
         let ends = !given && !step.kept_up;
         steps.push(step);
         if ends || runtime_ends(&runtime).await {
@@ -78,7 +82,7 @@ pub async fn run(runtime: Runtime, args: BenchLatencyArgs) -> Done {
         highest_kept_up: kept_up.reduce(f64::max),
         steps,
     };
-    report::print(Form::chosen(common.json), &ladder, &ladder.lines())?;
+    report::print(form, &ladder, &[ladder.verdict()])?;
     match &common.html {
         Some(path) => write(&runtime, path, &ladder.page(&args)).await,
         None => Ok(()),
@@ -168,13 +172,11 @@ impl Step {
 }
 
 impl Ladder {
-    fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.steps.iter().map(Step::line).collect();
-        lines.push(match self.highest_kept_up {
+    fn verdict(&self) -> String {
+        match self.highest_kept_up {
             Some(rate) => format!("kept up with {rate:.0} requests a second at most"),
             None => "kept up with none of the rates".to_owned(),
-        });
-        lines
+        }
     }
 
     fn page(&self, args: &BenchLatencyArgs) -> Page {
@@ -190,13 +192,12 @@ impl Ladder {
             "sent late, p99",
             "kept up",
         ];
-        let verdict = self.lines().pop().unwrap_or_default();
         let table = Table {
             head: head.map(str::to_owned).into(),
             rows: self.steps.iter().map(Step::cells).collect(),
         };
         Page {
-            title: format!("corelog bench latency: {verdict}"),
+            title: format!("corelog bench latency: {}", self.verdict()),
             command: command_line(),
             brokers: args.common.cluster.bootstrap.clone(),
             tables: vec![table],
@@ -297,10 +298,10 @@ mod tests {
     #[test]
     fn the_ladder_says_each_step_in_text_and_json() {
         let ladder = ladder();
-        let lines = ladder.lines();
-        assert_eq!(lines.len(), 4);
-        assert!(lines[2].contains("not kept up") && !lines[1].contains("not kept up"));
-        assert!(lines[3].contains("1000 requests a second"), "{}", lines[3]);
+        let slow: Vec<_> =
+            ladder.steps.iter().map(|step| step.line().contains("not kept up")).collect();
+        assert_eq!(slow, [false, false, true]);
+        assert!(ladder.verdict().contains("1000 requests a second"), "{}", ladder.verdict());
         let json = serde_json::to_value(&ladder).expect("is JSON");
         assert_eq!(json["highest_kept_up"], 1000.0);
         let step = &json["steps"][0];

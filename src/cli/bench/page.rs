@@ -60,8 +60,8 @@ pub const NOTE_OPEN: &str = "Each request was sent at its time, whether or not e
 /// What holds as fast as possible.
 pub const NOTE_CLOSED: &str = "As fast as possible: each connection waits for answers before it \
      sends more. The latencies are those of this closed loop: they grow with the requests in \
-     flight, and a broker that stands still is asked nothing meanwhile. They are no measure of what \
-     a client at a steady rate would see.";
+     flight, and a broker that stands still is asked nothing meanwhile. They are no measure of \
+     what a client at a steady rate would see.";
 
 /// What holds where the times of a second are shown.
 pub const NOTE_SECONDS: &str = "A second has the requests that were answered in it; one in which \

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use crate::base::{Instant, NodeId};
 use crate::protocol::batch::{BatchView, HEADER_BYTES, sequence_after};
 use crate::protocol::builder::ProducerStamp;
+use crate::protocol::error::Retry;
 use crate::protocol::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use crate::protocol::list_offsets::LATEST_TIMESTAMP;
 use crate::protocol::produce::ProduceRequest;
 use crate::protocol::{ErrorCode, Message};
 use crate::runtime::Runtime;
@@ -16,6 +18,7 @@ use crate::runtime::Runtime;
 use super::super::args::{AcksArg, BenchArgs, BenchProduceArgs, LoadArgs, TopicCommand};
 use super::super::client::{ClientError, Cluster, Outcome};
 use super::super::dialogue::Dialogue;
+use super::super::offsets::list_offsets;
 use super::super::terminal::{Done, Failure, Progress, Visible};
 use super::super::topic;
 use super::batches::{Dice, Recipe, Stamper};
@@ -33,9 +36,9 @@ const IN_FLIGHT_MAX: usize = 10_000;
 /// remembers the sequences (KIP-98).
 const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
 
-/// How often a producer id is asked for, and the wait between two of these.
-const PRODUCER_TRIES: u32 = 50;
-const PRODUCER_PAUSE: Duration = Duration::from_millis(100);
+/// How often a broker that is not ready is asked again, and the wait between two of these.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long after it was started a load at a fixed rate begins: all connections together.
 pub const START_DELAY: Duration = Duration::from_millis(20);
@@ -190,7 +193,22 @@ pub async fn open_topic(
     topic::create(runtime, creation).await?;
     // Just created, it may be unknown for a while.
     let target = Target::find(&cluster, &common.topic, Creation::Allowed).await?;
+    wait_for_leaders(&cluster, &target).await?;
     Ok((cluster, Rc::new(target)))
+}
+
+/// Waits until the leaders of a new topic know that they are: metadata tells of them earlier.
+async fn wait_for_leaders(cluster: &Cluster, target: &Target) -> Outcome<()> {
+    let ask = || list_offsets(cluster, &target.name, &target.leaders, LATEST_TIMESTAMP);
+    for _ in 0..TRIES {
+        match ask().await {
+            Err(ClientError::Refused { code, .. }) if code.retry() != Retry::Never => {
+                cluster.runtime().sleep(PAUSE).await;
+            }
+            outcome => return outcome.map(drop),
+        }
+    }
+    ask().await.map(drop)
 }
 
 /// The node that connection number `index` is opened to: leaders in turn.
@@ -242,7 +260,7 @@ pub async fn producer(dialogue: &mut Dialogue, load: &LoadArgs) -> Outcome<Optio
         transaction_timeout_ms: i32::MAX,
         ..InitProducerIdRequest::default()
     };
-    for _ in 0..PRODUCER_TRIES {
+    for _ in 0..TRIES {
         let answer: InitProducerIdResponse = dialogue.call(&request).await?;
         match answer.error {
             ErrorCode::None => {
@@ -250,7 +268,7 @@ pub async fn producer(dialogue: &mut Dialogue, load: &LoadArgs) -> Outcome<Optio
                 return Ok(Some(ProducerStamp { id, epoch, base_sequence: 0 }));
             }
             // A broker that has just started fetches its block of ids.
-            ErrorCode::CoordinatorLoadInProgress => dialogue.pause(PRODUCER_PAUSE).await,
+            ErrorCode::CoordinatorLoadInProgress => dialogue.pause(PAUSE).await,
             code => return Err(ClientError::refused("a producer id", code, None)),
         }
     }

@@ -1,7 +1,7 @@
 //! What happened in each second of a run, in bounded memory.
 //!
 //! One second fills at a time. When the next one begins it is closed: its histogram becomes three
-//! numbers and is used again. Answers that come later than the run's end count into its last second.
+//! numbers and is used again. What is answered behind the run's end counts into its last second.
 
 use std::time::Duration;
 
