@@ -162,8 +162,7 @@ impl<E: Entry> Index<E> {
 
     /// Drops all entries. The file becomes a new, empty one.
     pub(super) async fn recreate(&self) -> io::Result<()> {
-        self.home.remove(self.base, E::ENDING).await?;
-        self.home.open(self.base, E::ENDING, OpenMode::Create).await?;
+        self.home.open(self.base, E::ENDING, OpenMode::Replace).await?;
         self.written_count.set(0);
         self.tail_begin.set(0);
         self.tail.borrow_mut().clear();

@@ -62,7 +62,8 @@ pub fn format(id: Uuid) -> String {
     format!("version: 0\ntopic_id: {id}")
 }
 
-/// Checks that the directory is the topic's; a directory without the file becomes it.
+/// Checks that the directory is the topic's; a directory without the file becomes it, and is made
+/// when it is missing. Where the file is, the directory's own name is durable.
 pub async fn check_or_write(disk: &Disk, directory: &Path, expected: Uuid) -> Result<(), Mismatch> {
     let path = directory.join(FILE_NAME);
     match disk.read(&path).await {
@@ -72,7 +73,7 @@ pub async fn check_or_write(disk: &Disk, directory: &Path, expected: Uuid) -> Re
             None => Err(Mismatch::Damaged),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // The directory may be new. Once the file is there, its name is durable.
+            disk.create_directories(directory).await.map_err(Mismatch::Io)?;
             if let Some(parent) = directory.parent() {
                 disk.sync_directory(parent).await.map_err(Mismatch::Io)?;
             }

@@ -18,6 +18,7 @@ use crate::log::index::{Entry as _, OffsetEntry, TimeEntry};
 use crate::log::leftovers;
 use crate::log::message::{BatchMeta, OpenError, Opened, Setup};
 use crate::log::names::parse_file_name;
+use crate::log::partition_metadata;
 use crate::log::retention::mark_deleted;
 use crate::log::scan::Scan;
 use crate::log::segment::{self, Segment, Sizes};
@@ -71,13 +72,19 @@ pub(super) async fn load(
     setup: Setup,
 ) -> Result<Loaded, OpenError> {
     let directory = setup.directory.clone();
-    home.disk.create_directories(&directory).await?;
-    let entries = leftovers::tidy(home, home.disk.list(&directory).await?).await?;
+    let found = match home.disk.list(&directory).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            home.disk.create_directories(&directory).await?;
+            Vec::new()
+        }
+        found => found?,
+    };
+    let entries = leftovers::tidy(home, found).await?;
     let loader = Loader {
         runtime,
         home,
         now: runtime.wall_clock(),
-        epochs: read_epochs(home).await?,
+        epochs: read_epochs(home, &entries).await?,
         setup,
         opened: Opened::default(),
         removed: Vec::new(),
@@ -86,7 +93,10 @@ pub(super) async fn load(
     Ok(loader.load(&entries).await?)
 }
 
-async fn read_epochs(home: &Home) -> Result<Epochs, OpenError> {
+async fn read_epochs(home: &Home, entries: &[Entry]) -> Result<Epochs, OpenError> {
+    if !entries.iter().any(|entry| entry.name == epochs::FILE_NAME) {
+        return Ok(Epochs::default());
+    }
     let path = home.join(epochs::FILE_NAME);
     match home.disk.read(&path).await {
         Ok(bytes) => Epochs::parse(&bytes)
@@ -133,7 +143,11 @@ impl Loader<'_> {
         if is_new {
             let config = &self.setup.config;
             let fresh = Segment::create(self.home, log_start, self.now, config).await?;
-            self.home.sync_with_parent().await?;
+            match entries.iter().any(|entry| entry.name == partition_metadata::FILE_NAME) {
+                // The directory's own name is durable since that file was written.
+                true => self.home.sync().await?,
+                false => self.home.sync_with_parent().await?,
+            }
             candidates.push(Candidate::of(fresh));
         }
         let start = candidates.first().map_or(log_start, |c| c.segment.base.max(log_start));

@@ -85,9 +85,8 @@ impl Segment {
         now: Timestamp,
         config: &LogConfig,
     ) -> io::Result<Self> {
-        home.remove(base, ENDING).await?;
         home.remove(base, super::aborted::ENDING).await?;
-        let file = home.open(base, ENDING, OpenMode::Create).await?;
+        let file = home.open(base, ENDING, OpenMode::Replace).await?;
         if config.preallocate {
             file.preallocate(u64::from(config.segment_bytes)).await?;
         }

@@ -3,7 +3,8 @@
 //! Deletions come first: a topic may be deleted and created again, under its old name, in one
 //! change.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +16,10 @@ use crate::mesh::message::{Answer, CheckpointLine, StartUp};
 use crate::mesh::shard::{PartitionSlot, Shard};
 use crate::metadata::{Delta, Image, ResourceKind, Topic};
 use crate::partition::{Leadership, OpenPartition, Partition};
+use crate::runtime::local::oneshot;
+
+/// Partitions that are opened at the same time: as many as a core has threads for the disk.
+const OPENED_AT_ONCE: usize = 4;
 
 /// Where a partition's log stood, by the checkpoint files.
 #[derive(Clone, Copy, Default)]
@@ -58,7 +63,7 @@ impl Shard {
     }
 
     async fn open_all(self: &Rc<Self>, start: &StartUp, mine: Vec<(PartitionKey, Arc<Topic>)>) {
-        for (key, topic) in mine {
+        let known = mine.into_iter().map(|(key, topic)| {
             let place = (topic.name.to_string(), key.partition);
             let find = |file: &std::collections::BTreeMap<(String, i32), Offset>| {
                 file.get(&place).copied().unwrap_or_default()
@@ -69,8 +74,36 @@ impl Shard {
                 high_watermark: find(&start.checkpoints.high_watermarks),
                 clean: start.clean,
             };
-            self.open(key, &topic, known).await;
-            self.runtime.pass().await;
+            (key, topic, known)
+        });
+        self.open_some_at_once(known.collect()).await;
+    }
+
+    /// Opens partitions, in their order but several at once: most of it is waiting for the disk.
+    async fn open_some_at_once(
+        self: &Rc<Self>,
+        partitions: VecDeque<(PartitionKey, Arc<Topic>, Known)>,
+    ) {
+        let openers = OPENED_AT_ONCE.min(partitions.len());
+        let partitions = Rc::new(RefCell::new(partitions));
+        let opening: Vec<_> = (0..openers)
+            .map(|_| {
+                let (shard, partitions) = (self.clone(), partitions.clone());
+                let (told, ended) = oneshot::<()>();
+                self.runtime.spawn("opening partitions", async move {
+                    let _told = told;
+                    loop {
+                        let next = partitions.borrow_mut().pop_front();
+                        let Some((key, topic, known)) = next else { return };
+                        shard.open(key, &topic, known).await;
+                        shard.runtime.pass().await;
+                    }
+                });
+                ended
+            })
+            .collect();
+        for ended in opening {
+            ended.await;
         }
     }
 
@@ -97,7 +130,6 @@ impl Shard {
     ) -> Result<Partition, String> {
         let directory = self.directory(&topic.name, key.partition);
         let disk = self.runtime.disk();
-        disk.create_directories(&directory).await.map_err(|error| error.to_string())?;
         partition_metadata::check_or_write(&disk, &directory, key.topic)
             .await
             .map_err(|error| error.to_string())?;
@@ -143,6 +175,7 @@ impl Shard {
                 }
             }
         }
+        let mut new = VecDeque::new();
         for key in &delta.partitions_changed {
             if self.owner(*key) != self.id() {
                 continue;
@@ -151,7 +184,7 @@ impl Shard {
             if self.slot(*key).is_none() {
                 let known = Known { clean: true, ..Known::default() };
                 self.put_partition(*key, PartitionSlot::Opening);
-                self.open(*key, topic, known).await;
+                new.push_back((*key, topic.clone(), known));
             } else if let (Some(partition), Some(state)) =
                 (self.partition(*key), topic.partitions.get(&key.partition))
             {
@@ -162,6 +195,7 @@ impl Shard {
                 }
             }
         }
+        self.open_some_at_once(new).await;
         self.apply_settings(&image, delta);
     }
 

@@ -19,6 +19,9 @@ pub enum OpenMode {
     Write,
     /// For reading and writing; created when it is missing, kept when it is there.
     Create,
+    /// For reading and writing; a new, empty file takes the place of one that is there, which
+    /// whoever has it open keeps.
+    Replace,
 }
 
 /// One entry of a directory.

@@ -112,10 +112,16 @@ impl Disk {
     /// Opens a file.
     pub async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<File> {
         let access = if mode == OpenMode::Read { libc::O_RDONLY } else { libc::O_RDWR };
-        let file = match sys::open_cached(path, access) {
-            Ok(file) => file,
+        let cached = match mode {
+            OpenMode::Replace => None,
+            OpenMode::Read | OpenMode::Write | OpenMode::Create => {
+                sys::open_cached(path, access).ok()
+            }
+        };
+        let file = match cached {
+            Some(file) => file,
             // Not in the cache, or missing, or an old kernel: the ordinary way tells which.
-            Err(_) => self.on(path, move |path| open(&path, mode).map(OwnedFd::from)).await?,
+            None => self.on(path, move |path| open(&path, mode).map(OwnedFd::from)).await?,
         };
         let file = fs::File::from(file);
         let metadata = file.metadata()?;
@@ -124,7 +130,9 @@ impl Disk {
         }
         let append_path = match mode {
             OpenMode::Read => AppendPath::Inline,
-            OpenMode::Write | OpenMode::Create => self.append_path(path, metadata.dev()).await,
+            OpenMode::Write | OpenMode::Create | OpenMode::Replace => {
+                self.append_path(path, metadata.dev()).await
+            }
         };
         Ok(File::new(self.core.clone(), file.into(), append_path))
     }
@@ -158,10 +166,16 @@ impl Disk {
 }
 
 fn open(path: &Path, mode: OpenMode) -> io::Result<fs::File> {
+    if mode == OpenMode::Replace {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
     OpenOptions::new()
         .read(true)
         .write(mode != OpenMode::Read)
-        .create(mode == OpenMode::Create)
+        .create(matches!(mode, OpenMode::Create | OpenMode::Replace))
         .truncate(false)
         .open(path)
 }

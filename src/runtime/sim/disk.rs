@@ -234,10 +234,10 @@ impl Disk {
         self.turn().await;
         let (directory, name) = tree::parent(&self.files.root, path)?;
         let inode = match (directory.entry(name), mode) {
-            (Some(Node::File(inode)), _) => inode,
             (Some(Node::Directory(_)), _) => return Err(io::ErrorKind::IsADirectory.into()),
+            (Some(Node::File(inode)), OpenMode::Read | OpenMode::Write | OpenMode::Create) => inode,
             (None, OpenMode::Read | OpenMode::Write) => return Err(io::ErrorKind::NotFound.into()),
-            (None, OpenMode::Create) => {
+            (None, OpenMode::Create) | (_, OpenMode::Replace) => {
                 let number = self.clock.number();
                 self.clock.record(&[number, hash(name.as_bytes())]);
                 let inode = Arc::new(Inode::new(number, self.files.volume.clone()));
@@ -377,7 +377,7 @@ impl File {
     fn writable(&self) -> io::Result<&OpenFile> {
         match self.0.mode {
             OpenMode::Read => Err(io::ErrorKind::PermissionDenied.into()),
-            OpenMode::Write | OpenMode::Create => Ok(&self.0),
+            OpenMode::Write | OpenMode::Create | OpenMode::Replace => Ok(&self.0),
         }
     }
 }
