@@ -45,6 +45,7 @@ use super::topic::open;
 use meter::{Course, Meter};
 use page::{NOTE_SECONDS, NOTES_ALWAYS, Page, Rate, Table};
 use pipe::Pipe;
+use produce::START_DELAY;
 use report::{Form, Report};
 
 /// How often is looked whether a load is over.
@@ -85,7 +86,9 @@ impl Load<'_> {
             self.look_for_silence();
             !course.runs() || all_finished()
         };
-        let warm_up = seconds(args.warm_up);
+        // The first requests of pipes are due a little after these were started.
+        let first_due = if self.pipes.is_empty() { Duration::ZERO } else { START_DELAY };
+        let warm_up = seconds(args.warm_up).max(first_due);
         wait(runtime, warm_up, over, |_| progress.show("warming up")).await;
         let duration = seconds(args.duration);
         course.begin(runtime.now(), duration);
