@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use super::bench_args::{
+    BenchArgs, BenchCommand, BenchCommitsArgs, BenchConsumeArgs, BenchEndToEndArgs,
+    BenchGroupsArgs, BenchLatencyArgs, BenchProduceArgs, GroupProtocolArg, LoadArgs, SizeRange,
+};
 pub use super::group_args::{GroupCommand, GroupResetArgs};
 
 /// A broker for the Apache Kafka protocol, and its tools.
@@ -303,161 +307,6 @@ pub struct DoctorArgs {
     pub directory: PathBuf,
 }
 
-/// What to measure.
-#[derive(Debug, Subcommand)]
-pub enum BenchCommand {
-    /// Write records as fast as possible, or at a fixed rate.
-    Produce(BenchProduceArgs),
-    /// Read records as fast as possible.
-    Consume(BenchConsumeArgs),
-    /// Let members of a group come, go and die, and see how long its partitions are not consumed.
-    Groups(BenchGroupsArgs),
-    /// Commit offsets at a fixed rate.
-    Commits(BenchCommitsArgs),
-}
-
-/// The protocols between the members of a group and its coordinator.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub enum GroupProtocolArg {
-    /// Members join and synchronize, one of them assigns.
-    #[default]
-    Classic,
-    /// The broker assigns, members reconcile (KIP-848).
-    Consumer,
-}
-
-/// Who comes, goes and dies.
-#[derive(Args, Clone, Debug)]
-pub struct BenchGroupsArgs {
-    /// Where to measure.
-    #[command(flatten)]
-    pub cluster: ClusterArgs,
-    /// The topic.
-    #[arg(long, short = 't', default_value = "bench-groups")]
-    pub topic: String,
-    /// The group; a new one without it.
-    #[arg(long, short = 'g')]
-    pub group: Option<String>,
-    /// Members at the beginning, each with a connection of its own.
-    #[arg(long, short = 'm', default_value_t = 10)]
-    pub members: usize,
-    /// Partitions of the topic, when it has to be created.
-    #[arg(long, short = 'p', default_value_t = 100)]
-    pub partitions: i32,
-    /// What members and broker speak.
-    #[arg(long, value_enum, default_value_t)]
-    pub protocol: GroupProtocolArg,
-    /// Session timeout. Members of the consumer protocol do not tell it: it has to be the broker's.
-    #[arg(long, default_value_t = 45_000, value_name = "MILLISECONDS")]
-    pub session_ms: u32,
-    /// Interval of heartbeats, classic protocol; the broker tells that of the consumer protocol.
-    #[arg(long, default_value_t = 3_000, value_name = "MILLISECONDS")]
-    pub heartbeat_ms: u32,
-    /// How often members come, leave, come and die after the group has formed.
-    #[arg(long, short = 'r', default_value_t = 1)]
-    pub rounds: u32,
-    /// Seconds in which nothing but heartbeats happens, once the group has formed.
-    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
-    pub steady: f64,
-    /// Seconds between two phases.
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
-    pub quiet: f64,
-    /// Seconds after which a phase has failed.
-    #[arg(long, default_value_t = 120.0, value_name = "SECONDS")]
-    pub limit: f64,
-    /// Print each phase as a line of JSON when it begins and ends, and nothing else.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// How to commit.
-#[derive(Args, Clone, Debug)]
-pub struct BenchCommitsArgs {
-    /// What the measurements need; every connection is the one member of a group of its own.
-    #[command(flatten)]
-    pub common: BenchArgs,
-    /// Partitions of the topic, when it has to be created.
-    #[arg(long, short = 'p', default_value_t = 100)]
-    pub partitions: i32,
-    /// Partitions in each commit.
-    #[arg(long, short = 'k', default_value_t = 10, value_name = "PARTITIONS")]
-    pub partitions_per_commit: usize,
-    /// Commits a second over all groups, sent at their time whether or not earlier ones are
-    /// answered; latency counts from that time.
-    #[arg(long, short = 'r', default_value_t = 10_000.0, value_name = "PER-SECOND")]
-    pub rate: f64,
-}
-
-/// What both measurements need.
-#[derive(Args, Clone, Debug)]
-pub struct BenchArgs {
-    /// Where to measure.
-    #[command(flatten)]
-    pub cluster: ClusterArgs,
-    /// The topic.
-    #[arg(long, short = 't', default_value = "bench")]
-    pub topic: String,
-    /// Connections.
-    #[arg(long, short = 'c', default_value_t = 1)]
-    pub connections: u32,
-    /// Seconds to measure.
-    #[arg(long, short = 'd', default_value_t = 10.0, value_name = "SECONDS")]
-    pub duration: f64,
-    /// Seconds before measuring begins.
-    #[arg(long, short = 'w', default_value_t = 2.0, value_name = "SECONDS")]
-    pub warm_up: f64,
-    /// Print the result as JSON, and nothing else, on standard output.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// How to write.
-#[derive(Args, Clone, Debug)]
-pub struct BenchProduceArgs {
-    /// What both measurements need.
-    #[command(flatten)]
-    pub common: BenchArgs,
-    /// Partitions of the topic, when it has to be created.
-    #[arg(long, short = 'p', default_value_t = 16)]
-    pub partitions: i32,
-    /// Bytes of a record's value.
-    #[arg(long, short = 's', default_value_t = 1024, value_name = "BYTES")]
-    pub record_bytes: usize,
-    /// Records of a batch; each request holds one batch.
-    #[arg(long, default_value_t = 16)]
-    pub batch_records: u32,
-    /// Requests a second over all connections, sent at their time whether or not earlier ones are
-    /// answered; latency counts from that time. Without it as fast as possible.
-    #[arg(long, short = 'r', value_name = "PER-SECOND")]
-    pub rate: Option<f64>,
-    /// Requests in flight on each connection, when as fast as possible.
-    #[arg(long, short = 'i', default_value_t = 5)]
-    pub in_flight: u32,
-    /// Who has to have a record before it counts as written.
-    #[arg(long, value_enum, default_value_t)]
-    pub acks: AcksArg,
-    /// Compression of batches.
-    #[arg(long, short = 'z', value_enum, default_value_t)]
-    pub compression: CompressionArg,
-}
-
-/// How to read.
-#[derive(Args, Clone, Debug)]
-pub struct BenchConsumeArgs {
-    /// What both measurements need.
-    #[command(flatten)]
-    pub common: BenchArgs,
-    /// Most bytes of each answer.
-    #[arg(long, default_value_t = 1_048_576, value_name = "BYTES")]
-    pub fetch_bytes: i32,
-    /// Least bytes of each answer.
-    #[arg(long, default_value_t = 1, value_name = "BYTES")]
-    pub min_bytes: i32,
-    /// Stop when everything there was has been read, instead of beginning anew.
-    #[arg(long)]
-    pub once: bool,
-}
-
 /// What to do with settings.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
@@ -505,7 +354,12 @@ mod tests {
             "corelog log verify data",
             "corelog doctor",
             "corelog bench produce --rate 5000 --duration 5 --json",
+            "corelog bench produce --keys 1000 --key-bytes 24 --record-bytes 100..2000 --idempotent",
+            "corelog bench produce -c 64 --acks 1 --compression lz4 --html page.html",
             "corelog bench consume -c 4",
+            "corelog bench end-to-end --rate 5000 --batch-records 10 --consumers 2 --html page.html",
+            "corelog bench latency --rates 1000,5000,20000 --p99-max-ms 20 --json",
+            "corelog bench latency",
             "corelog bench groups --members 100 --partitions 1000 --protocol consumer --json",
             "corelog bench commits --rate 10000 -c 10 -k 10 --duration 5 --json",
             "corelog config check --config x",
@@ -520,6 +374,9 @@ mod tests {
             "corelog group reset g --to-earliest --to-latest",
             "corelog group reset g --to-earliest --dry-run --execute",
             "corelog group delete",
+            "corelog bench produce --record-bytes 9..3",
+            "corelog bench produce --key-bytes 9",
+            "corelog bench latency --rates 10,fast",
         ];
         for line in wrong {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");

@@ -17,13 +17,15 @@ use kafka_protocol::protocol::{Decodable, HeaderVersion, Request};
 
 use crate::base::NodeId;
 use crate::protocol::api::{Api, ApiKey};
-use crate::protocol::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use crate::protocol::api_versions::ApiVersionsResponse;
 use crate::protocol::frame::{self, RequestHeader};
 use crate::protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use crate::protocol::wire::{Form, Reader, Writer};
 use crate::protocol::{ErrorCode, Malformed, Message, Str, cold};
 use crate::runtime::local::{Answer, Notice, Reply, oneshot};
 use crate::runtime::{Chunk, Runtime, StreamReader, StreamWriter};
+
+use super::dialogue::{Dialogue, Halves, common_version};
 
 /// Largest answer accepted, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
@@ -121,7 +123,7 @@ struct Shared {
     runtime: Runtime,
     address: String,
     timeout: Duration,
-    versions: RefCell<ApiVersionsResponse>,
+    versions: ApiVersionsResponse,
     next_id: Cell<i32>,
     /// Who waits for which answer; `None` once the connection ended.
     waiting: RefCell<Option<BTreeMap<i32, Reply<Bytes>>>>,
@@ -153,43 +155,21 @@ impl Pending {
 impl Connection {
     /// Connects to "host:port" and asks what the broker serves.
     pub async fn open(runtime: &Runtime, address: &str, timeout: Duration) -> Outcome<Self> {
-        let unreachable = |error| ClientError::Unreachable { address: address.to_owned(), error };
-        let connected = runtime.timeout(timeout, runtime.connect(address)).await;
-        let (reader, writer) = connected
-            .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(unreachable)?;
+        let dialogue = Dialogue::open(runtime, address, timeout).await?;
+        let Halves { reader, writer, versions, next_id } = dialogue.into_halves();
         let connection = Self(Rc::new(Shared {
             runtime: runtime.clone(),
             address: address.to_owned(),
             timeout,
-            versions: RefCell::new(ApiVersionsResponse::default()),
-            next_id: Cell::new(0),
+            versions,
+            next_id: Cell::new(next_id),
             waiting: RefCell::new(Some(BTreeMap::new())),
             outbox: RefCell::default(),
             notice: Notice::new(),
         }));
         runtime.spawn("client reader", read_answers(connection.0.clone(), reader));
         runtime.spawn("client writer", write_requests(connection.0.clone(), writer));
-        let versions = connection.ask_versions().await?;
-        *connection.0.versions.borrow_mut() = versions;
         Ok(connection)
-    }
-
-    async fn ask_versions(&self) -> Outcome<ApiVersionsResponse> {
-        let mut version = ApiKey::ApiVersions.row().version_max;
-        loop {
-            let body = ApiVersionsRequest {
-                client_software_name: Str::from_static_str("corelog"),
-                client_software_version: Str::from_static_str(env!("CARGO_PKG_VERSION")),
-            };
-            let pending = self.send_version(&body, version)?;
-            let answer = ApiVersionsResponse::decode_answer(version, pending.body().await?)?;
-            match answer.error {
-                ErrorCode::None => return Ok(answer),
-                ErrorCode::UnsupportedVersion if version > 0 => version = 0,
-                code => return Err(ClientError::refused("ApiVersions", code, None)),
-            }
-        }
     }
 
     /// The address it was opened to.
@@ -199,12 +179,7 @@ impl Connection {
 
     /// The newest version of `api` that both sides know.
     pub fn version(&self, api: &'static Api) -> Outcome<i16> {
-        let unserved = ClientError::Unserved(api.name);
-        let Some((min, max)) = self.0.versions.borrow().versions_of(api.key.code()) else {
-            return Err(unserved);
-        };
-        let version = max.min(api.version_max);
-        if version >= min && api.serves(version) { Ok(version) } else { Err(unserved) }
+        common_version(&self.0.versions, api)
     }
 
     /// Sends a request of the newest version both sides know, without waiting for the answer.
@@ -254,7 +229,7 @@ impl Connection {
     pub async fn call_group<T: Request>(&self, body: &T, version_max: i16) -> Outcome<T::Response> {
         let unserved =
             ClientError::Unserved(std::any::type_name::<T>().rsplit("::").next().unwrap_or(""));
-        let Some((min, max)) = self.0.versions.borrow().versions_of(T::KEY) else {
+        let Some((min, max)) = self.0.versions.versions_of(T::KEY) else {
             return Err(unserved);
         };
         let version = max.min(version_max).min(T::VERSIONS.max);
@@ -513,12 +488,26 @@ impl Cluster {
 
     /// A connection of one's own to a broker of the last metadata.
     pub async fn new_connection(&self, node: NodeId) -> Outcome<Connection> {
+        Connection::open(&self.runtime, &self.address(node)?, self.timeout).await
+    }
+
+    /// The same, on which one request at a time is asked.
+    pub async fn new_dialogue(&self, node: NodeId) -> Outcome<Dialogue> {
+        Dialogue::open(&self.runtime, &self.address(node)?, self.timeout).await
+    }
+
+    /// The address of a broker of the last metadata.
+    pub fn address(&self, node: NodeId) -> Outcome<String> {
         let address = self.brokers.borrow().get(&node).cloned();
-        let Some(address) = address else {
+        address.ok_or_else(|| {
             let what = format!("broker {node}");
-            return Err(ClientError::refused(what, ErrorCode::BrokerNotAvailable, None));
-        };
-        Connection::open(&self.runtime, &address, self.timeout).await
+            ClientError::refused(what, ErrorCode::BrokerNotAvailable, None)
+        })
+    }
+
+    /// How long an answer may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 }
 

@@ -9,8 +9,9 @@
 //! consume     the records of a topic on standard output
 //! log         dump and verify the files of a data directory
 //! doctor      what is wrong with this machine
-//! bench       load and latencies
+//! bench       load and latencies; bench_args is what can be said to it
 //! client      connections, requests, metadata: what all of these stand on
+//! dialogue    how a connection begins
 //! ```
 //!
 //! Standard output has results, standard error has progress and failures; a failure is one sentence
@@ -18,8 +19,10 @@
 
 pub mod args;
 pub mod bench;
+pub mod bench_args;
 pub mod client;
 pub mod consume;
+pub mod dialogue;
 pub mod doctor;
 pub mod fetch;
 pub mod group;
@@ -70,6 +73,12 @@ pub fn main(broker: impl FnOnce(BrokerConfig) -> Result<(), String>) -> ExitCode
         }
         Command::Bench(BenchCommand::Consume(args)) => {
             on_a_core(|runtime| bench::consume::run(runtime, args))
+        }
+        Command::Bench(BenchCommand::EndToEnd(args)) => {
+            on_a_core(|runtime| bench::end_to_end::run(runtime, args))
+        }
+        Command::Bench(BenchCommand::Latency(args)) => {
+            on_a_core(|runtime| bench::latency::run(runtime, args))
         }
         Command::Bench(BenchCommand::Groups(args)) => {
             on_a_core(|runtime| bench::groups::run(runtime, args))

@@ -14,7 +14,10 @@ use super::super::client::{Connection, Outcome};
 use super::super::terminal::{Done, Failure};
 use super::groups::{create_topic, plan};
 use super::member::Member;
-use super::{Meter, due, measure, open};
+use super::meter::{Course, Meter};
+use super::page::{NOTE_OPEN, Rate};
+use super::seconds::Amount;
+use super::{due, measure, open, seconds, tell};
 
 /// Commits that may wait for their answers on one connection.
 const IN_FLIGHT_MAX: u64 = 10_000;
@@ -37,7 +40,7 @@ pub async fn run(runtime: Runtime, args: BenchCommitsArgs) -> Done {
     let groups = args.common.connections.max(1);
     let group_args = group_args(&args);
     create_topic(&runtime, &group_args).await?;
-    let meter = Meter::new()?;
+    let meter = Meter::new(&Course::new(), seconds(args.common.duration));
     let mut workers = Vec::new();
     let run = runtime.random();
     for index in 0..groups {
@@ -86,7 +89,8 @@ pub async fn run(runtime: Runtime, args: BenchCommitsArgs) -> Done {
             worker.meter.finish(outcome);
         });
     }
-    measure(&runtime, &args.common, &meter, "commits", groups).await
+    let report = measure(&runtime, &args.common, &meter, "commits", groups).await?;
+    tell(&runtime, &args.common, &report, Rate::Requests, &[NOTE_OPEN]).await
 }
 
 fn group_args(args: &BenchCommitsArgs) -> BenchGroupsArgs {
@@ -127,8 +131,9 @@ impl Worker {
                 let answered = worker.member.commit(worker.partition_count, offset).await;
                 match answered {
                     Ok(()) => {
-                        let latency = worker.runtime.now().since(intended);
-                        worker.meter.count(latency, worker.partition_count as u64, 0);
+                        let records = worker.partition_count as u64;
+                        let amount = Amount { requests: 1, records, bytes: 0 };
+                        worker.meter.count(intended, worker.runtime.now(), amount);
                     }
                     Err(error) => worker.meter.finish(Err(error)),
                 }

@@ -13,7 +13,10 @@ use super::super::client::{ClientError, Connection, Outcome};
 use super::super::fetch::{Amounts, fetch};
 use super::super::offsets::list_offsets;
 use super::super::terminal::{Done, Failure};
-use super::{Creation, Meter, Target, measure, open};
+use super::meter::{Course, Meter};
+use super::page::{NOTE_CLOSED, Rate};
+use super::seconds::Amount;
+use super::{Creation, Target, measure, open, seconds, tell};
 
 /// One connection's share of the partitions, all led by one node.
 struct Worker {
@@ -41,7 +44,7 @@ pub async fn run(runtime: Runtime, args: BenchConsumeArgs) -> Done {
     let target = Target::find(&cluster, &args.common.topic, Creation::Forbidden).await?;
     let begins = list_offsets(&cluster, &target.name, &target.leaders, EARLIEST_TIMESTAMP).await?;
     let target = Rc::new(target);
-    let meter = Meter::new()?;
+    let meter = Meter::new(&Course::new(), seconds(args.common.duration));
     let amounts = Amounts {
         bytes_max: args.fetch_bytes,
         bytes_min: args.min_bytes,
@@ -85,7 +88,8 @@ pub async fn run(runtime: Runtime, args: BenchConsumeArgs) -> Done {
     if workers == 0 {
         return Err(Failure::new("the topic has no partitions"));
     }
-    measure(&runtime, &args.common, &meter, "consume", workers).await
+    let report = measure(&runtime, &args.common, &meter, "consume", workers).await?;
+    tell(&runtime, &args.common, &report, Rate::Megabytes, &[NOTE_CLOSED]).await
 }
 
 impl Worker {
@@ -95,7 +99,7 @@ impl Worker {
             let began = self.runtime.now();
             let fetched =
                 fetch(&self.connection, &self.target, self.node, &next, self.amounts).await?;
-            let latency = self.runtime.now().since(began);
+            let answered = self.runtime.now();
             let (mut records, mut bytes) = (0, 0);
             let mut ends = 0;
             for part in &fetched {
@@ -111,7 +115,7 @@ impl Worker {
                 bytes += batches.position() as u64;
                 ends += usize::from(*place >= part.high_watermark);
             }
-            self.meter.count(latency, records, bytes);
+            self.meter.count(began, answered, Amount { requests: 1, records, bytes });
             // Partitions that are read to their end have no place in incremental answers, so the
             // answer names all that were asked for.
             if ends == self.begins.len() {

@@ -1,235 +1,174 @@
 //! `corelog bench`: load from any number of connections, and what came of it.
 //!
+//! ```text
+//! produce, latency, end_to_end   what is sent and received
+//! consume, commits, groups       loads without prepared requests
+//! batches, frames, pipe          prepared batches -> requests -> a connection that only produces
+//! meter, seconds                 what is counted, in all and by the second
+//! report, page, plot             text, JSON, HTML
+//! ```
+//!
 //! At a fixed rate the load is open-loop: a request is sent at its time whether or not earlier ones
 //! were answered, and its latency counts from that time, so a stall of the broker is seen in full
 //! (no coordinated omission).
 
+pub mod batches;
 pub mod board;
 pub mod commits;
 pub mod consume;
+pub mod end_to_end;
+pub mod frames;
 pub mod groups;
+pub mod latency;
 pub mod member;
+pub mod meter;
+pub mod page;
+pub mod pipe;
+pub mod plot;
 pub mod produce;
+pub mod report;
+pub mod seconds;
 
-use std::cell::{Cell, RefCell};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
-
-use hdrhistogram::Histogram;
-use serde::Serialize;
 
 use crate::base::Instant;
 use crate::runtime::Runtime;
 use crate::runtime::local::first;
 
 use super::args::BenchArgs;
-use super::client::{Creation, Outcome};
+use super::client::{ClientError, Creation};
 use super::target::Target;
-use super::terminal::{Done, Failure, Output, Progress, Visible, scaled};
+use super::terminal::{Done, Failure, Progress, Visible};
 use super::topic::open;
+use meter::{Course, Meter};
+use page::{NOTE_SECONDS, NOTES_ALWAYS, Page, Rate, Table};
+use pipe::Pipe;
+use produce::START_DELAY;
+use report::{Form, Report};
 
-/// Longest latency that is told apart, in nanoseconds: 5 minutes.
-const LATENCY_NANOS_MAX: u64 = 300_000_000_000;
+/// How often is looked whether a load is over.
+const LOOK: Duration = Duration::from_millis(50);
 
-/// What is counted while measuring. Clones count into the same.
-#[derive(Clone)]
-pub struct Meter(Rc<Counts>);
+/// How long behind the measured time answers are waited for.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
 
-struct Counts {
-    latency: RefCell<Histogram<u64>>,
-    requests: Cell<u64>,
-    records: Cell<u64>,
-    bytes: Cell<u64>,
-    /// The first failure, which ends the run.
-    failure: RefCell<Option<String>>,
-    stopped: Cell<bool>,
-    /// Workers that have nothing left to do.
-    finished: Cell<u32>,
+/// A load that was started.
+struct Load<'a> {
+    runtime: &'a Runtime,
+    args: &'a BenchArgs,
+    course: Course,
+    /// Connections that produce.
+    pipes: Vec<Rc<Pipe>>,
+    /// Workers that may have nothing left to do before the time is over.
+    workers: u32,
+    progress: &'a Progress,
 }
 
-impl Meter {
-    fn new() -> Result<Self, Failure> {
-        let latency = Histogram::new_with_bounds(100, LATENCY_NANOS_MAX, 3)
-            .map_err(|error| Failure::new(error.to_string()))?;
-        Ok(Self(Rc::new(Counts {
-            latency: RefCell::new(latency),
-            requests: Cell::new(0),
-            records: Cell::new(0),
-            bytes: Cell::new(0),
-            failure: RefCell::new(None),
-            stopped: Cell::new(false),
-            finished: Cell::new(0),
-        })))
+impl Load<'_> {
+    /// Lets the load warm up and run for the measured time, which it returns; then waits for the
+    /// answers to what was due in it, and closes the pipes. `tell` makes the progress line.
+    async fn measure(&self, tell: impl Fn(Duration) -> String) -> Result<Duration, Failure> {
+        let took = self.measure_open(tell).await?;
+        let drained = || !self.course.runs() || self.pipes.iter().all(|pipe| pipe.is_done());
+        let waiting = |_| self.progress.show("waiting for answers");
+        wait(self.runtime, DRAIN_MAX, drained, waiting).await;
+        self.close()?;
+        Ok(took)
     }
 
-    /// Whether workers go on.
-    pub fn runs(&self) -> bool {
-        !self.0.stopped.get()
+    /// The same up to the end of the measured time; [`close`](Self::close) has to follow.
+    async fn measure_open(&self, tell: impl Fn(Duration) -> String) -> Result<Duration, Failure> {
+        let Self { runtime, args, course, progress, .. } = self;
+        let all_finished = || self.workers > 0 && course.finished() >= self.workers;
+        let over = || {
+            self.look_for_silence();
+            !course.runs() || all_finished()
+        };
+        // The first requests of pipes are due a little after these were started.
+        let first_due = if self.pipes.is_empty() { Duration::ZERO } else { START_DELAY };
+        let warm_up = seconds(args.warm_up).max(first_due);
+        wait(runtime, warm_up, over, |_| progress.show("warming up")).await;
+        let duration = seconds(args.duration);
+        course.begin(runtime.now(), duration);
+        wait(runtime, duration, over, |passed| progress.show(tell(passed))).await;
+        let took = course.end(runtime.now());
+        course.failure().map_or(Ok(took), |failure| Err(Failure(failure)))
     }
 
-    /// Counts an answered request.
-    pub fn count(&self, latency: Duration, records: u64, bytes: u64) {
-        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.0.latency.borrow_mut().saturating_record(nanos);
-        self.0.requests.set(self.0.requests.get() + 1);
-        self.0.records.set(self.0.records.get() + records);
-        self.0.bytes.set(self.0.bytes.get() + bytes);
-    }
-
-    /// Ends the run when a worker failed; says so otherwise that it has nothing left to do.
-    pub fn finish(&self, outcome: Outcome<()>) {
-        if let Err(error) = outcome {
-            // What fails because the run was stopped is no failure of the run.
-            if self.runs() {
-                self.0.failure.borrow_mut().get_or_insert(error.to_string());
-                self.0.stopped.set(true);
-            }
+    /// Ends what is still there of the load.
+    fn close(&self) -> Done {
+        for pipe in &self.pipes {
+            pipe.close();
         }
-        self.0.finished.set(self.0.finished.get() + 1);
+        self.course.failure().map_or(Ok(()), |failure| Err(Failure(failure)))
     }
 
-    fn reset(&self) {
-        self.0.latency.borrow_mut().reset();
-        self.0.requests.set(0);
-        self.0.records.set(0);
-        self.0.bytes.set(0);
-    }
-
-    fn report(&self, what: &'static str, took: Duration) -> Report {
-        let seconds = took.as_secs_f64().max(1e-9);
-        let latency = self.0.latency.borrow();
-        let micros = |nanos: u64| nanos as f64 / 1000.0;
-        let at = |quantile| micros(latency.value_at_quantile(quantile));
-        Report {
-            what,
-            seconds,
-            requests: self.0.requests.get(),
-            records: self.0.records.get(),
-            bytes: self.0.bytes.get(),
-            requests_per_second: self.0.requests.get() as f64 / seconds,
-            records_per_second: self.0.records.get() as f64 / seconds,
-            megabytes_per_second: self.0.bytes.get() as f64 / seconds / 1e6,
-            latency_us: Latency {
-                mean: latency.mean() / 1000.0,
-                p50: at(0.5),
-                p90: at(0.9),
-                p99: at(0.99),
-                p99_9: at(0.999),
-                p99_99: at(0.9999),
-                max: micros(latency.max()),
-            },
+    /// Fails the run when a broker owes an answer for too long.
+    fn look_for_silence(&self) {
+        let now = self.runtime.now();
+        let timeout = Duration::from_secs(self.args.cluster.timeout.max(1));
+        if let Some(pipe) = self.pipes.iter().find(|pipe| pipe.is_silent(now, timeout)) {
+            let address = pipe.address().to_owned();
+            self.course.finish(Err(ClientError::TimedOut { address }));
         }
     }
 }
 
-/// What a run measured.
-#[derive(Debug, Serialize)]
-struct Report {
-    what: &'static str,
-    seconds: f64,
-    requests: u64,
-    records: u64,
-    bytes: u64,
-    requests_per_second: f64,
-    records_per_second: f64,
-    megabytes_per_second: f64,
-    latency_us: Latency,
-}
-
-/// Latencies in microseconds.
-#[derive(Debug, Serialize)]
-struct Latency {
-    mean: f64,
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    p99_9: f64,
-    p99_99: f64,
-    max: f64,
-}
-
-impl Report {
-    fn line(&self) -> String {
-        format!(
-            "{:.0} s: {} requests/s, {} records/s, {:.1} MB/s; latency p50 {:.0} p99 {:.0} p99.9 \
-             {:.0} max {:.0} us",
-            self.seconds,
-            scaled(self.requests_per_second),
-            scaled(self.records_per_second),
-            self.megabytes_per_second,
-            self.latency_us.p50,
-            self.latency_us.p99,
-            self.latency_us.p99_9,
-            self.latency_us.max
-        )
-    }
-
-    fn print(&self, args: &BenchArgs) -> Done {
-        let mut out = Output::new();
-        if args.json {
-            let json =
-                serde_json::to_string(self).map_err(|error| Failure::new(error.to_string()))?;
-            out.line(json)?;
-            return out.flush();
-        }
-        let latency = &self.latency_us;
-        out.line(format_args!("{}, {:.1} s", self.what, self.seconds))?;
-        out.line(format_args!(
-            "  requests  {:>12}  {:>12.0}/s",
-            self.requests, self.requests_per_second
-        ))?;
-        out.line(format_args!(
-            "  records   {:>12}  {:>12.0}/s",
-            self.records, self.records_per_second
-        ))?;
-        out.line(format_args!(
-            "  bytes     {:>12}  {:>12.1} MB/s",
-            self.bytes, self.megabytes_per_second
-        ))?;
-        out.line(format_args!(
-            "  latency   mean {:.0}  p50 {:.0}  p90 {:.0}  p99 {:.0}  p99.9 {:.0}  p99.99 {:.0}  \
-             max {:.0} us",
-            latency.mean,
-            latency.p50,
-            latency.p90,
-            latency.p99,
-            latency.p99_9,
-            latency.p99_99,
-            latency.max
-        ))?;
-        out.flush()
-    }
-}
-
-/// Lets the workers warm up and then run for the measured time, and prints what came of it.
-///
-/// `workers` have been spawned; they look at [`Meter::runs`] and call [`Meter::finish`].
+/// Lets workers that were spawned warm up and run for the measured time; the report. They look at
+/// [`Meter::runs`] and call [`Meter::finish`].
 async fn measure(
     runtime: &Runtime,
     args: &BenchArgs,
     meter: &Meter,
     what: &'static str,
     workers: u32,
-) -> Done {
+) -> Result<Report, Failure> {
     let progress = Progress::new(Visible::unless(args.json));
-    let over = || !meter.runs() || meter.0.finished.get() >= workers;
-    wait(runtime, seconds(args.warm_up), over, |_| {
-        progress.show("warming up");
-    })
-    .await;
-    meter.reset();
-    let began = runtime.now();
-    wait(runtime, seconds(args.duration), over, |passed| {
-        progress.show(meter.report(what, passed).line());
-    })
-    .await;
-    let report = meter.report(what, runtime.now().since(began));
-    meter.0.stopped.set(true);
+    let course = meter.course().clone();
+    let load = Load { runtime, args, course, pipes: Vec::new(), workers, progress: &progress };
+    let took = load.measure(|passed| meter.report(what, passed).line()).await;
+    meter.course().stop();
     progress.end("done");
-    if let Some(failure) = meter.0.failure.borrow_mut().take() {
-        return Err(Failure(failure));
-    }
-    report.print(args)
+    Ok(meter.last_report(what, took?))
+}
+
+/// Prints a report, and writes its page when one was asked for.
+async fn tell(
+    runtime: &Runtime,
+    args: &BenchArgs,
+    report: &Report,
+    rate: Rate,
+    notes: &[&'static str],
+) -> Done {
+    report::print(Form::chosen(args.json), report, &report.lines())?;
+    let Some(path) = &args.html else { return Ok(()) };
+    let page = Page {
+        title: format!("corelog bench {}", report.what),
+        command: command_line(),
+        brokers: args.cluster.bootstrap.clone(),
+        tables: vec![Table::of_rows(report.rows())],
+        plots: page::plots(report, rate),
+        notes: notes.iter().copied().chain([NOTE_SECONDS]).chain(NOTES_ALWAYS).collect(),
+    };
+    write(runtime, path, &page).await
+}
+
+/// Writes a page.
+async fn write(runtime: &Runtime, path: &Path, page: &Page) -> Done {
+    let written = runtime.disk().write_atomically(path, page.html().as_bytes()).await;
+    written.map_err(|error| Failure(format!("{} can not be written: {error}", path.display())))
+}
+
+/// The command line this process was started with.
+fn command_line() -> String {
+    let words = std::env::args().enumerate().map(|(index, word)| match index {
+        0 => "corelog".to_owned(),
+        _ if word.contains(char::is_whitespace) => format!("'{word}'"),
+        _ => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn seconds(seconds: f64) -> Duration {
@@ -244,7 +183,6 @@ async fn wait(
     over: impl Fn() -> bool,
     tell: impl Fn(Duration),
 ) {
-    const LOOK: Duration = Duration::from_millis(50);
     let began = runtime.now();
     let mut told = Duration::ZERO;
     let looking = async {
@@ -265,6 +203,5 @@ async fn wait(
 
 /// When request number `index` is due.
 fn due(began: Instant, interval: Duration, index: u64) -> Instant {
-    let nanos = interval.as_nanos().saturating_mul(u128::from(index));
-    began + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    pipe::Pace::Timed { began, interval }.due(index, began)
 }
