@@ -194,22 +194,12 @@ impl Runtime {
         let Accepted { reader, writer, peer, moves } = connection;
         match (self, reader, writer) {
             (Self::Real(core), StreamReader::Real(reader), StreamWriter::Real(writer)) => {
-                let connection = real::Accepted { reader, writer, peer, moves };
-                core.move_connection(connection, to).map_err(|back| Accepted {
-                    reader: StreamReader::Real(back.reader),
-                    writer: StreamWriter::Real(back.writer),
-                    peer,
-                    moves,
-                })
+                let connection = Accepted { reader, writer, peer, moves };
+                core.move_connection(connection, to).map_err(Accepted::from)
             }
             (Self::Sim(core), StreamReader::Sim(reader), StreamWriter::Sim(writer)) => {
-                let connection = sim::Accepted { reader, writer, peer, moves };
-                core.move_connection(connection, to).map_err(|back| Accepted {
-                    reader: StreamReader::Sim(back.reader),
-                    writer: StreamWriter::Sim(back.writer),
-                    peer,
-                    moves,
-                })
+                let connection = Accepted { reader, writer, peer, moves };
+                core.move_connection(connection, to).map_err(Accepted::from)
             }
             (_, reader, writer) => Err(Accepted { reader, writer, peer, moves }),
         }

@@ -26,16 +26,33 @@ impl Chunk {
     }
 }
 
-/// A connection that a listener gives out: accepted, or moved here by another core.
-pub struct Accepted {
+/// A connection that a listener gives out: accepted, or moved here by another core. The backends
+/// have it with their own halves.
+pub struct Accepted<R = StreamReader, W = StreamWriter> {
     /// What the peer sends.
-    pub reader: StreamReader,
+    pub reader: R,
     /// What the peer is sent.
-    pub writer: StreamWriter,
+    pub writer: W,
     /// The peer's address.
     pub peer: SocketAddr,
     /// How often it was moved from one core to another.
     pub moves: u32,
+}
+
+impl From<Accepted<real::StreamReader, real::StreamWriter>> for Accepted {
+    fn from(of: Accepted<real::StreamReader, real::StreamWriter>) -> Self {
+        let Accepted { reader, writer, peer, moves } = of;
+        let (reader, writer) = (StreamReader::Real(reader), StreamWriter::Real(writer));
+        Self { reader, writer, peer, moves }
+    }
+}
+
+impl From<Accepted<sim::StreamReader, sim::StreamWriter>> for Accepted {
+    fn from(of: Accepted<sim::StreamReader, sim::StreamWriter>) -> Self {
+        let Accepted { reader, writer, peer, moves } = of;
+        let (reader, writer) = (StreamReader::Sim(reader), StreamWriter::Sim(writer));
+        Self { reader, writer, peer, moves }
+    }
 }
 
 /// A listening socket of this core.
@@ -50,18 +67,8 @@ impl Listener {
     /// The next connection.
     pub async fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Self::Real(listener) => listener.accept().await.map(|accepted| Accepted {
-                reader: StreamReader::Real(accepted.reader),
-                writer: StreamWriter::Real(accepted.writer),
-                peer: accepted.peer,
-                moves: accepted.moves,
-            }),
-            Self::Sim(listener) => listener.accept().await.map(|accepted| Accepted {
-                reader: StreamReader::Sim(accepted.reader),
-                writer: StreamWriter::Sim(accepted.writer),
-                peer: accepted.peer,
-                moves: accepted.moves,
-            }),
+            Self::Real(listener) => listener.accept().await.map(Accepted::from),
+            Self::Sim(listener) => listener.accept().await.map(Accepted::from),
         }
     }
 

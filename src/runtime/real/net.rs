@@ -35,17 +35,7 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 /// Wait between two looks whether a connection may be accepted again, when there are too many.
 const FULL_WAIT: Duration = Duration::from_millis(20);
 
-/// See [`Accepted`](crate::runtime::Accepted).
-pub struct Accepted {
-    /// What the peer sends.
-    pub reader: StreamReader,
-    /// What the peer is sent.
-    pub writer: StreamWriter,
-    /// The peer's address.
-    pub peer: SocketAddr,
-    /// How often it was moved.
-    pub moves: u32,
-}
+type Accepted = crate::runtime::Accepted<StreamReader, StreamWriter>;
 
 /// A descriptor whose changes the reactor tells.
 struct Watched {

@@ -25,7 +25,7 @@ pub use self::core::Core;
 pub use disk::{Disk, File, FileLease, Lock};
 pub use faults::{Chance, Faults};
 pub use lanes::Lanes;
-pub use net::{Accepted, Listener};
+pub use net::Listener;
 pub use random::Random;
 pub use stream::{StreamReader, StreamWriter};
 pub use world::{MachineId, ProcessId, World};

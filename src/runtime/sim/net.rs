@@ -60,17 +60,8 @@ struct Listening {
     arrived: Notice,
 }
 
-/// See [`Accepted`](crate::runtime::Accepted).
-pub struct Accepted {
-    /// What the peer sends.
-    pub reader: StreamReader,
-    /// What the peer is sent.
-    pub writer: StreamWriter,
-    /// The peer's address.
-    pub peer: SocketAddr,
-    /// How often it was moved.
-    pub moves: u32,
-}
+/// A connection with this backend's halves.
+pub(super) type Accepted = crate::runtime::Accepted<StreamReader, StreamWriter>;
 
 impl Network {
     pub(super) fn new(clock: Clock) -> Self {
