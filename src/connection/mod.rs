@@ -46,11 +46,9 @@ struct Connection {
     changed: Notice,
     /// No more requests will be started; the writing task ends when the slots are sent.
     finished: Cell<bool>,
-    /// The connection goes on elsewhere: the writing task does not shut it down.
-    moving: Cell<bool>,
     /// The writing task has ended: its answers are sent, or the peer is gone.
     written: Cell<bool>,
-    /// What the writing task gives back of a connection that moves.
+    /// What the writing task gives back when everything was sent and the peer may be sent more.
     given_back: RefCell<Option<StreamWriter>>,
     last_active: Cell<Instant>,
 }
@@ -110,7 +108,6 @@ async fn serve_here(
         slots: RefCell::default(),
         changed: Notice::new(),
         finished: Cell::new(false),
-        moving: Cell::new(false),
         written: Cell::new(false),
         given_back: RefCell::default(),
     });
@@ -128,12 +125,14 @@ async fn serve_here(
         None
     };
     let leaving = first(reading, ended).await;
-    connection.moving.set(leaving.is_some());
     connection.finished.set(true);
     connection.changed.notify();
     connection.written(&gone).await;
-    let (reader, to) = leaving?;
     let writer = connection.given_back.take()?;
+    let Some((reader, to)) = leaving else {
+        writer.shutdown();
+        return None;
+    };
     Some((Accepted { reader, writer, peer, moves }, to))
 }
 
@@ -259,7 +258,7 @@ impl Connection {
     async fn write_answers(&self, mut writer: StreamWriter, peer: SocketAddr) {
         let mut chunks: Vec<Chunk> = Vec::new();
         let mut shares: Vec<Option<Share>> = Vec::new();
-        let goes_on = loop {
+        let is_usable = loop {
             let closes = self.gather(&mut chunks, &mut shares);
             if !chunks.is_empty() {
                 let bytes: usize = chunks.iter().map(Chunk::length).sum();
@@ -282,11 +281,11 @@ impl Connection {
                 continue;
             }
             if self.finished.get() && self.slots.borrow().is_empty() {
-                break self.moving.get();
+                break true;
             }
             self.changed.notified().await;
         };
-        if goes_on {
+        if is_usable {
             *self.given_back.borrow_mut() = Some(writer);
         } else {
             writer.shutdown();
