@@ -1,6 +1,7 @@
 //! Listening: every core accepts on every listener (`SO_REUSEPORT` spreads the connections).
 
 use std::cell::RefCell;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,22 +26,19 @@ const UNUSED_WAIT: Duration = Duration::from_millis(50);
 pub(super) async fn check_unused(shard: &Rc<Shard>) -> Result<(), Failure> {
     for endpoint in &shard.config().listeners {
         let address = endpoint.bind_address();
-        let mut unused = shard.runtime.check_unused(&address).await;
-        for _ in 0..UNUSED_TRIES_MAX {
-            if unused.is_ok() {
-                break;
+        let mut tries = 0;
+        while let Err(error) = shard.runtime.check_unused(&address).await {
+            if tries == UNUSED_TRIES_MAX || error.kind() != io::ErrorKind::AddrInUse {
+                return Err(Failure(format!(
+                    "{address} can not be listened on ({error}); end the process that has it, or \
+                     change `listeners`"
+                )));
             }
             // The kernel takes down the ring of a killed process, and the sockets it holds, a
             // moment after the process is gone.
+            tries += 1;
             shard.runtime.sleep(UNUSED_WAIT).await;
-            unused = shard.runtime.check_unused(&address).await;
         }
-        unused.map_err(|error| {
-            Failure(format!(
-                "{address} can not be listened on ({error}); end the process that has it, or \
-                 change `listeners`"
-            ))
-        })?;
     }
     Ok(())
 }

@@ -94,16 +94,16 @@ pub(super) async fn load(
 }
 
 async fn read_epochs(home: &Home, entries: &[Entry]) -> Result<Epochs, OpenError> {
-    if !entries.iter().any(|entry| entry.name == epochs::FILE_NAME) {
+    if !has(entries, epochs::FILE_NAME) {
         return Ok(Epochs::default());
     }
     let path = home.join(epochs::FILE_NAME);
-    match home.disk.read(&path).await {
-        Ok(bytes) => Epochs::parse(&bytes)
-            .map_err(|error| OpenError::Damaged { path, reason: error.to_string() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Epochs::default()),
-        Err(error) => Err(error.into()),
-    }
+    let bytes = home.disk.read(&path).await?;
+    Epochs::parse(&bytes).map_err(|error| OpenError::Damaged { path, reason: error.to_string() })
+}
+
+fn has(entries: &[Entry], name: &str) -> bool {
+    entries.iter().any(|entry| entry.name == name)
 }
 
 impl Loader<'_> {
@@ -143,7 +143,7 @@ impl Loader<'_> {
         if is_new {
             let config = &self.setup.config;
             let fresh = Segment::create(self.home, log_start, self.now, config).await?;
-            match entries.iter().any(|entry| entry.name == partition_metadata::FILE_NAME) {
+            match has(entries, partition_metadata::FILE_NAME) {
                 // The directory's own name is durable since that file was written.
                 true => self.home.sync().await?,
                 false => self.home.sync_with_parent().await?,
