@@ -25,7 +25,7 @@ use crate::protocol::{ErrorCode, Malformed, Message, Str, cold};
 use crate::runtime::local::{Answer, Notice, Reply, oneshot};
 use crate::runtime::{Chunk, Runtime, StreamReader, StreamWriter};
 
-use super::dialogue::{Dialogue, Halves, common_version};
+use super::dialogue::{CLIENT_ID, Dialogue, Halves, common_version, header};
 
 /// Largest answer accepted, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
@@ -242,7 +242,7 @@ impl Connection {
         writer.i16(T::KEY);
         writer.i16(version);
         writer.i32(correlation_id);
-        writer.string(Form::Classic, Some("corelog"));
+        writer.string(Form::Classic, Some(CLIENT_ID));
         if T::header_version(version) >= 2 {
             writer.uvarint(0);
         }
@@ -276,9 +276,7 @@ impl Connection {
     }
 
     fn header(&self, key: ApiKey, version: i16) -> RequestHeader {
-        let correlation_id = self.next_correlation_id();
-        let client_id = Some(Str::from_static_str("corelog"));
-        RequestHeader { key, version, correlation_id, client_id }
+        header(key, version, self.next_correlation_id())
     }
 
     fn send_frame(&self, header: RequestHeader, frame: Bytes) -> Outcome<Pending> {

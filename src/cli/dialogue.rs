@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::protocol::api::Api;
+use crate::protocol::api::{Api, ApiKey};
 use crate::protocol::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::protocol::frame::{self, RequestHeader};
 use crate::protocol::{ErrorCode, Message, Str};
@@ -19,6 +19,14 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes asked of the socket at a time.
 const READ_BYTES: usize = 16 << 10;
+
+/// The client id of all our requests.
+pub const CLIENT_ID: &str = "corelog";
+
+/// The header of a request of ours.
+pub fn header(key: ApiKey, version: i16, correlation_id: i32) -> RequestHeader {
+    RequestHeader { key, version, correlation_id, client_id: Some(Str::from_static_str(CLIENT_ID)) }
+}
 
 /// A fresh connection to one broker, on which one request at a time is asked.
 pub struct Dialogue {
@@ -70,7 +78,7 @@ impl Dialogue {
         let mut version = ApiVersionsRequest::KEY.row().version_max;
         loop {
             let body = ApiVersionsRequest {
-                client_software_name: Str::from_static_str("corelog"),
+                client_software_name: Str::from_static_str(CLIENT_ID),
                 client_software_version: Str::from_static_str(env!("CARGO_PKG_VERSION")),
             };
             let answer = self.exchange(&body, version).await?;
@@ -107,12 +115,7 @@ impl Dialogue {
 
     /// Sends a request of this version; the body of its answer.
     async fn exchange<M: Message>(&mut self, body: &M, version: i16) -> Outcome<Bytes> {
-        let header = RequestHeader {
-            key: M::KEY,
-            version,
-            correlation_id: self.next_id,
-            client_id: Some(Str::from_static_str("corelog")),
-        };
+        let header = header(M::KEY, version, self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
         let request = [Chunk::Bytes(header.request(body))];
         let broken = || ClientError::Broken { address: self.address.clone() };

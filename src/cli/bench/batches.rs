@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::protocol::batch::{BatchHeader, BatchView, HEADER_BYTES};
 use crate::protocol::builder::{BatchBuilder, NewRecord, ProducerStamp};
 use crate::protocol::compression::Codec;
+use crate::runtime::sim::Random;
 
 use super::super::args::{LoadArgs, SizeRange};
 
@@ -27,42 +28,16 @@ const PREPARED_BYTES_MAX: u64 = 256 << 20;
 /// Bits of what a producer stamps on a batch: id, epoch, base sequence.
 const STAMP_BITS: usize = 64 + 16 + 32;
 
-/// Random numbers for sizes, keys and values, from one seed: SplitMix64, of which the operating
-/// system need not be asked for each.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
+/// A size of the range, each as likely.
+pub fn draw_size(random: &mut Random, range: SizeRange) -> usize {
+    let width = (range.max - range.min) as u64 + 1;
+    range.min + usize::try_from(random.below(width)).unwrap_or(0)
+}
 
-impl Dice {
-    /// Numbers that follow from `seed`.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `end`, which is not 0.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.roll() % end.max(1)
-    }
-
-    /// A size of the range, each as likely.
-    pub fn size(&mut self, range: SizeRange) -> usize {
-        let width = (range.max - range.min) as u64 + 1;
-        range.min + usize::try_from(self.below(width)).unwrap_or(0)
-    }
-
-    /// Fills `bytes`.
-    pub fn fill(&mut self, bytes: &mut [u8]) {
-        for part in bytes.chunks_mut(8) {
-            part.copy_from_slice(&self.roll().to_le_bytes()[..part.len()]);
-        }
+/// Fills `bytes` with what can not be compressed.
+pub fn fill(random: &mut Random, bytes: &mut [u8]) {
+    for part in bytes.chunks_mut(8) {
+        part.copy_from_slice(&random.draw().to_le_bytes()[..part.len()]);
     }
 }
 
@@ -107,20 +82,20 @@ impl Recipe {
     }
 
     /// One of the keys; none when there are none.
-    pub fn key(&self, dice: &mut Dice) -> Option<String> {
+    pub fn key(&self, random: &mut Random) -> Option<String> {
         let width = self.key_bytes;
-        (self.keys > 0).then(|| format!("{:0width$}", dice.below(self.keys)))
+        (self.keys > 0).then(|| format!("{:0width$}", random.below(self.keys)))
     }
 
     /// The prepared batches, with this time in milliseconds.
-    pub fn prepare(&self, now_ms: i64, dice: &mut Dice) -> io::Result<Vec<Bytes>> {
+    pub fn prepare(&self, now_ms: i64, random: &mut Random) -> io::Result<Vec<Bytes>> {
         let mut value = vec![0; self.value_bytes.max];
         let batch = |_| {
             let mut builder = BatchBuilder::new().compression(self.codec);
             for _ in 0..self.batch_records {
-                let size = dice.size(self.value_bytes);
-                dice.fill(&mut value[..size]);
-                let key = self.key(dice);
+                let size = draw_size(random, self.value_bytes);
+                fill(random, &mut value[..size]);
+                let key = self.key(random);
                 builder.append(&NewRecord {
                     timestamp: now_ms,
                     key: key.as_deref().map(str::as_bytes),
@@ -232,7 +207,7 @@ mod tests {
     fn batches_differ_and_have_sizes_of_the_whole_range() {
         for codec in [Codec::None, Codec::Lz4] {
             let recipe = Recipe { codec, ..RECIPE };
-            let batches = recipe.prepare(7, &mut Dice::new(1)).expect("builds");
+            let batches = recipe.prepare(7, &mut Random::new(1)).expect("builds");
             assert_eq!(batches.len(), 16);
             assert!((1..16).all(|index| batches[index] != batches[index - 1]), "{codec:?}");
             let sizes: Vec<_> = records(&batches).into_iter().map(|record| record.0).collect();
@@ -249,7 +224,7 @@ mod tests {
         let cases = [(1, 16, 1), (5, 1, 5), (1000, 12, 600)];
         for (keys, key_bytes, least) in cases {
             let recipe = Recipe { keys, key_bytes, ..RECIPE };
-            let batches = recipe.prepare(7, &mut Dice::new(1)).expect("builds");
+            let batches = recipe.prepare(7, &mut Random::new(1)).expect("builds");
             let mut found: Vec<_> = records(&batches).into_iter().map(|record| record.1).collect();
             found.sort();
             found.dedup();
@@ -258,7 +233,7 @@ mod tests {
             // Drawn at random as often as there are keys, 63 % of many come up.
             assert!((least..=keys).contains(&(found.len() as u64)), "{keys}: {}", found.len());
         }
-        let without = RECIPE.prepare(7, &mut Dice::new(1)).expect("builds");
+        let without = RECIPE.prepare(7, &mut Random::new(1)).expect("builds");
         assert!(records(&without).iter().all(|record| record.1.is_none()));
     }
 
@@ -277,7 +252,7 @@ mod tests {
     #[test]
     fn a_stamped_batch_is_intact_whatever_the_stamp() {
         let recipe = Recipe { batch_records: 3, ..RECIPE };
-        let batches = recipe.prepare(7, &mut Dice::new(1)).expect("builds");
+        let batches = recipe.prepare(7, &mut Random::new(1)).expect("builds");
         let stamps = [(0, 0, 0), (4001, 3, 70), (i64::MAX, i16::MAX, i32::MAX), (-1, -1, -1)];
         for batch in &batches[..2] {
             let stamper = Stamper::new(batch).expect("a batch");

@@ -53,20 +53,7 @@ pub async fn run(runtime: Runtime, args: BenchConsumeArgs) -> Done {
     };
     let connections = args.common.connections.max(1) as usize;
     let mut workers = 0;
-    let mut partitions: Vec<(i32, NodeId)> =
-        target.leaders.iter().map(|(index, node)| (*index, *node)).collect();
-    partitions.sort_by_key(|(index, node)| (*node, *index));
-    for index in 0..connections {
-        let mine: Vec<(i32, NodeId)> = if connections <= partitions.len() {
-            partitions.iter().skip(index).step_by(connections).copied().collect()
-        } else {
-            vec![partitions[index % partitions.len()]]
-        };
-        let mut by_node: BTreeMap<NodeId, BTreeMap<i32, u64>> = BTreeMap::new();
-        for (partition, node) in mine {
-            let begin = begins.get(&partition).copied().unwrap_or(0);
-            by_node.entry(node).or_default().insert(partition, begin);
-        }
+    for by_node in shares(&target.leaders, &begins, connections) {
         for (node, begins) in by_node {
             let worker = Worker {
                 runtime: runtime.clone(),
@@ -90,6 +77,28 @@ pub async fn run(runtime: Runtime, args: BenchConsumeArgs) -> Done {
     }
     let report = measure(&runtime, &args.common, &meter, "consume", workers).await?;
     tell(&runtime, &args.common, &report, Rate::Megabytes, &[NOTE_CLOSED]).await
+}
+
+/// What each of `readers` reads: by node and partition, where it begins. Those of one node go to as
+/// few readers as can be; more readers than partitions read some of them twice.
+pub fn shares(
+    leaders: &BTreeMap<i32, NodeId>,
+    begins: &BTreeMap<i32, u64>,
+    readers: usize,
+) -> Vec<BTreeMap<NodeId, BTreeMap<i32, u64>>> {
+    let mut partitions: Vec<(NodeId, i32)> =
+        leaders.iter().map(|(partition, node)| (*node, *partition)).collect();
+    partitions.sort_unstable();
+    let count = partitions.len();
+    let share = |index: usize| {
+        let mut by_node: BTreeMap<NodeId, BTreeMap<i32, u64>> = BTreeMap::new();
+        for (node, partition) in partitions.iter().skip(index % count.max(1)).step_by(readers) {
+            let begin = begins.get(partition).copied().unwrap_or(0);
+            by_node.entry(*node).or_default().insert(*partition, begin);
+        }
+        by_node
+    };
+    (0..readers).map(share).collect()
 }
 
 impl Worker {
@@ -127,5 +136,33 @@ impl Worker {
             self.runtime.pass().await;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_partition_is_read_by_one_and_surplus_readers_read_along() {
+        let leaders = (0..5).map(|index| (index, NodeId(1 + index % 2))).collect();
+        let begins = (0..5).map(|index| (index, 10 * index as u64)).collect();
+        let told = |readers| {
+            let lists = shares(&leaders, &begins, readers).into_iter().map(|by_node| {
+                by_node
+                    .into_iter()
+                    .flat_map(|(node, begins)| {
+                        begins.into_iter().map(move |(index, begin)| (node.0, index, begin))
+                    })
+                    .collect::<Vec<_>>()
+            });
+            lists.collect::<Vec<_>>()
+        };
+        let two = [vec![(1, 0, 0), (1, 4, 40), (2, 3, 30)], vec![(1, 2, 20), (2, 1, 10)]];
+        assert_eq!(told(2), two);
+        let all = told(7);
+        assert_eq!(all.len(), 7);
+        assert!(all.iter().all(|list| list.len() == 1));
+        assert_eq!([&all[0], &all[1]], [&all[5], &all[6]]);
     }
 }

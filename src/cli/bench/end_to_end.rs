@@ -9,14 +9,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::base::{Instant, NodeId};
+use crate::protocol::Malformed;
 use crate::protocol::batch::{BatchView, Batches, sequence_after};
 use crate::protocol::builder::{BatchBuilder, NewRecord, ProducerStamp};
 use crate::protocol::compression::decompress;
 use crate::protocol::list_offsets::LATEST_TIMESTAMP;
-use crate::protocol::produce::ProduceRequest;
 use crate::protocol::record::Records;
-use crate::protocol::{Malformed, Message};
 use crate::runtime::Runtime;
+use crate::runtime::sim::Random;
 
 use super::super::args::{AcksArg, BenchEndToEndArgs, SizeRange};
 use super::super::client::{Cluster, Connection, Outcome};
@@ -24,15 +24,14 @@ use super::super::fetch::{Amounts, Fetched, fetch};
 use super::super::offsets::list_offsets;
 use super::super::produce::request;
 use super::super::terminal::{Done, Failure, Progress, Visible};
-use super::batches::{Dice, Recipe};
+use super::batches::{Recipe, draw_size, fill};
+use super::consume::shares;
 use super::frames::{Frames, header};
 use super::meter::{Course, Meter};
 use super::page::{NOTE_OPEN, NOTE_SECONDS, NOTES_ALWAYS, Page, Rate, Table, plots};
-use super::pipe::{Flow, Link, Pipe, Source};
-use super::produce::{
-    START_DELAY, Speed, acceptance, check_idempotent, in_flight_max, led_by, node_of, open_topic,
-    pace, producer,
-};
+use super::pipe::{Pipe, Source};
+use super::produce::{check_idempotent, open_topic};
+use super::producers::{self, Seat, Speed};
 use super::report::{Form, Latency, Report, row};
 use super::seconds::Amount;
 use super::{Load, Target, command_line, report, seconds, wait, write};
@@ -188,15 +187,7 @@ impl Scene<'_> {
             return Err(Failure(format!("the topic has {count} partitions, fewer than consumers")));
         }
         let ends = list_offsets(cluster, &target.name, &target.leaders, LATEST_TIMESTAMP).await?;
-        let mut partitions: Vec<(NodeId, i32)> =
-            target.leaders.iter().map(|(partition, node)| (*node, *partition)).collect();
-        partitions.sort_unstable();
-        for index in 0..consumers {
-            let mut by_node: BTreeMap<NodeId, BTreeMap<i32, u64>> = BTreeMap::new();
-            for (node, partition) in partitions.iter().skip(index).step_by(consumers) {
-                let end = ends.get(partition).copied().unwrap_or(0);
-                by_node.entry(*node).or_default().insert(*partition, end);
-            }
+        for by_node in shares(&target.leaders, &ends, consumers) {
             for (node, next) in by_node {
                 let consumer = Consumer {
                     runtime: (*runtime).clone(),
@@ -226,51 +217,28 @@ impl Scene<'_> {
         let mut recipe = Recipe::new(&args.load, args.batch_records).map_err(Failure)?;
         let SizeRange { min, max } = recipe.value_bytes;
         recipe.value_bytes = SizeRange { min: min.max(MARK_BYTES), max: max.max(MARK_BYTES) };
-        let connections = args.common.connections.max(1);
-        let mut opened = Vec::new();
-        for index in 0..connections {
-            let node = node_of(target, index as usize);
-            let mut dialogue = cluster.new_dialogue(node).await?;
-            let stamp = producer(&mut dialogue, &args.load).await?;
-            opened.push((node, dialogue, stamp));
-        }
-        let began = runtime.now() + START_DELAY;
         let speed = Speed::Rate(args.rate / f64::from(recipe.batch_records));
-        let mut pipes = Vec::new();
-        for (index, (node, dialogue, stamp)) in opened.into_iter().enumerate() {
-            let version = dialogue.version(ProduceRequest::KEY.row())?;
-            let partitions = led_by(target, node);
-            let mut dice = Dice::new(runtime.random());
+        let source = |seat: &Seat| {
+            let mut random = Random::new(runtime.random());
             let mut value = vec![0; recipe.value_bytes.max];
-            dice.fill(&mut value);
-            let flow = Flow {
-                pace: pace(speed, began, index as u32, connections),
-                in_flight_max: in_flight_max(speed, stamp),
-                acceptance: acceptance(args.load.acks, version, target),
-            };
-            let source = Marked {
+            fill(&mut random, &mut value);
+            Marked {
                 runtime: (*runtime).clone(),
                 target: (*target).clone(),
-                version,
+                version: seat.version,
                 acks: args.load.acks,
                 recipe,
-                dice,
+                random,
                 value,
-                place: index as u64,
-                sequences: vec![0; partitions.len()],
-                partitions,
-                stamp,
+                place: u64::from(seat.index),
+                partitions: seat.partitions.clone(),
+                stamp: seat.stamp,
+                sequences: vec![0; seat.partitions.len()],
                 ledger: ledger.clone(),
-            };
-            let link = Link {
-                runtime: (*runtime).clone(),
-                address: cluster.address(node)?,
-                target: (*target).clone(),
-                halves: dialogue.into_halves(),
-            };
-            pipes.push(Pipe::start(link, flow, source, meter));
-        }
-        Ok(pipes)
+            }
+        };
+        let connections = args.common.connections.max(1);
+        producers::start(cluster, target, &args.load, connections, speed, meter, source).await
     }
 }
 
@@ -394,7 +362,7 @@ struct Marked {
     version: i16,
     acks: AcksArg,
     recipe: Recipe,
-    dice: Dice,
+    random: Random,
     /// Random bytes, of which each value is the beginning, behind its mark.
     value: Vec<u8>,
     place: u64,
@@ -417,9 +385,9 @@ impl Source for Marked {
         }
         let timestamp = self.runtime.wall_clock().to_wire();
         for _ in 0..self.recipe.batch_records {
-            let size = self.dice.size(self.recipe.value_bytes);
+            let size = draw_size(&mut self.random, self.recipe.value_bytes);
             self.ledger.mark(due).write(&mut self.value);
-            let key = self.recipe.key(&mut self.dice);
+            let key = self.recipe.key(&mut self.random);
             builder.append(&NewRecord {
                 timestamp,
                 key: key.as_deref().map(str::as_bytes),

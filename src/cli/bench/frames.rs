@@ -16,6 +16,7 @@ use crate::runtime::Chunk;
 
 use super::super::args::AcksArg;
 use super::super::client::Outcome;
+use super::super::dialogue;
 use super::super::produce::{refusal, request};
 use super::super::target::Target;
 
@@ -125,8 +126,7 @@ impl Requests {
 
 /// The header of a produce request.
 pub fn header(version: i16, correlation_id: i32) -> RequestHeader {
-    let client_id = Some(Str::from_static_str("corelog"));
-    RequestHeader { key: ProduceRequest::KEY, version, correlation_id, client_id }
+    dialogue::header(ProduceRequest::KEY, version, correlation_id)
 }
 
 /// Tells whether an answer to a produce request of one partition says that all is well.

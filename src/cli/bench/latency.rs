@@ -10,7 +10,8 @@ use super::super::terminal::{Done, Failure, Progress, Visible};
 use super::meter::{Course, Meter};
 use super::page::{NOTE_OPEN, NOTES_ALWAYS, Page, Table, curve_points, plot_of_curves};
 use super::plot::{Axis, Line, Plot};
-use super::produce::{Field, Speed};
+use super::produce::Field;
+use super::producers::Speed;
 use super::report::{Form, Report};
 use super::{Load, command_line, report, seconds, write};
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! produce, latency, end_to_end   what is sent and received
+//! producers                      the connections that write
 //! consume, commits, groups       loads without prepared requests
 //! batches, frames, pipe          prepared batches -> requests -> a connection that only produces
 //! meter, seconds                 what is counted, in all and by the second
@@ -26,6 +27,7 @@ pub mod page;
 pub mod pipe;
 pub mod plot;
 pub mod produce;
+pub mod producers;
 pub mod report;
 pub mod seconds;
 
@@ -45,7 +47,7 @@ use super::topic::open;
 use meter::{Course, Meter};
 use page::{NOTE_SECONDS, NOTES_ALWAYS, Page, Rate, Table};
 use pipe::Pipe;
-use produce::START_DELAY;
+use producers::START_DELAY;
 use report::{Form, Report};
 
 /// How often is looked whether a load is over.

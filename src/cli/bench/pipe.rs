@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::base::Instant;
 use crate::protocol::Malformed;
+use crate::protocol::frame::check_length;
 use crate::runtime::{Runtime, StreamReader, StreamWriter};
 
 use super::super::client::{ClientError, Outcome};
@@ -345,11 +346,7 @@ impl Pipe {
 /// The first whole frame, without its length; `None` when more has to come.
 fn next_frame(bytes: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     let Some((raw, rest)) = bytes.split_first_chunk() else { return Ok(None) };
-    match usize::try_from(i32::from_be_bytes(*raw)) {
-        Ok(length) if length <= ANSWER_BYTES_MAX => Ok(rest.get(..length)),
-        Ok(_) => Err(Malformed::new("the answer is too large")),
-        Err(_) => Err(Malformed::new("the frame's length is negative")),
-    }
+    Ok(rest.get(..check_length(*raw, ANSWER_BYTES_MAX)?))
 }
 
 #[cfg(test)]
