@@ -8,9 +8,11 @@ Every line in is a word, every line out its answer as JSON: `hold` makes every s
 the coordinator has, `end` leaves and ends. The parent's end is the end of the worker, too.
 """
 
+import faulthandler
 import json
 import os
 import random
+import signal
 import struct
 import sys
 import threading
@@ -168,7 +170,9 @@ class RdkafkaSlot(threading.Thread):
         if "static" in crew.kind:
             settings["group.instance.id"] = self.name
         consumer = Consumer(settings)
-        consumer.subscribe([crew.board.topic], on_assign=crew.assigned)
+        # Without a callback: the assignment that one makes while its consumer closes can wait for
+        # ever in librdkafka (its issue 4884), here with Python's lock held.
+        consumer.subscribe([crew.board.topic])
         until = time.monotonic() + self.source.uniform(0.5, 4)
         positions, commit_at = {}, 0
         idle_since = time.monotonic()
@@ -188,7 +192,10 @@ class RdkafkaSlot(threading.Thread):
                     crew.board.problem(f"{self.name}: {error}")
                 elif error.code() >= 0:
                     crew.board.strange(f"librdkafka told {error.name()}")
-            self.held = sorted(row.partition for row in consumer.assignment())
+            held = sorted(row.partition for row in consumer.assignment())
+            if held and held != self.held:
+                crew.assigned()
+            self.held = held
             if self.held or not crew.hold.is_set():
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > IDLE_SECONDS_MAX:
@@ -215,7 +222,7 @@ class RdkafkaSlot(threading.Thread):
 
         if self.crew.kind == "consumer-static":
             try:
-                consumer.subscribe([self.crew.board.topic], on_assign=self.crew.assigned)
+                consumer.subscribe([self.crew.board.topic])
             except KafkaException as fault:
                 broken.append(fault.args[0].name())
 
@@ -266,10 +273,10 @@ class RdkafkaCrew(Crew):
             self.settings |= {"debug": "cgrp,consumer", "log_level": 7}
         self.slots = [RdkafkaSlot(self, number) for number in range(members)]
 
-    def assigned(self, _consumer, partitions):
-        if partitions:
-            with self.board.lock:
-                self.board.rebalances += 1
+    def assigned(self):
+        """Counts an assignment that differs from the one before."""
+        with self.board.lock:
+            self.board.rebalances += 1
 
     def consumed(self, partition, offset):
         """Every record is there for the group, in order, whoever reads it."""
@@ -406,6 +413,8 @@ class Committer(Crew):
 
 
 def main():
+    # Tells where the threads are, whoever holds Python's lock.
+    faulthandler.register(signal.SIGUSR1)
     kind, bootstrap, group, topic, partitions, members = sys.argv[1:]
     crews = {"committer": Committer, "raw-classic": RawCrew, "raw-consumer": RawCrew}
     crew = crews.get(kind, RdkafkaCrew)(
