@@ -13,8 +13,9 @@ use crate::controller::{Registration, registration_records};
 use crate::kraft::SnapshotRules;
 use crate::kraft::clean::Retention;
 use crate::kraft::control::VoterEndpoint;
+use crate::log::journal::Found;
 use crate::log::{checkpoint, clean_shutdown, names};
-use crate::mesh::{Ask, Checkpoints, Shard, StartUp};
+use crate::mesh::{Answer, Ask, Checkpoints, Shard, StartUp};
 use crate::metadata::Image;
 use crate::metadata::record::Endpoint as RecordEndpoint;
 use crate::runtime::Disk;
@@ -31,6 +32,7 @@ pub(super) async fn run(shard: &Rc<Shard>) -> Result<(), Failure> {
     let is_new = image.topic_count() == 0;
     let was_clean = take_clean_shutdown(&disk, &directory).await? || is_new;
     let checkpoints = read_checkpoints(&disk, &directory).await?;
+    let journals = find_journals(shard, &directory, was_clean).await?;
     sort_directories(shard, &directory, &image).await?;
     let registration = registration(shard, &config, &metadata);
     let records = registration_records(&image, metadata.next_offset(), &registration);
@@ -40,6 +42,7 @@ pub(super) async fn run(shard: &Rc<Shard>) -> Result<(), Failure> {
         cluster_id: metadata.cluster().to_owned(),
         checkpoints,
         clean: was_clean,
+        journals,
     });
     let cores = (0..shard.runtime.shard_count()).map(ShardId);
     let asked: Vec<_> = cores.map(|core| shard.ask(core, Ask::Start(start.clone()))).collect();
@@ -50,6 +53,7 @@ pub(super) async fn run(shard: &Rc<Shard>) -> Result<(), Failure> {
         shard.ask(ShardId(core), Ask::Listen).await;
     }
     controller::spawn(shard, metadata, image);
+    remove_journals_later(shard, start);
     let took_us = shard.runtime.now().since(began).as_micros() as u64;
     let cores = shard.runtime.shard_count();
     tracing::info!(node = config.node_id.0, cores, took_us, clean = was_clean,
@@ -125,6 +129,50 @@ async fn take_clean_shutdown(disk: &Disk, directory: &Path) -> Result<bool, Fail
         .await
         .map_err(|error| Failure(format!("{} can not be synced ({error})", directory.display())))?;
     Ok(true)
+}
+
+/// What the journals of the last process have. After a clean stop nothing of it is needed.
+async fn find_journals(shard: &Shard, directory: &Path, clean: bool) -> Result<Found, Failure> {
+    let failed = |error: std::io::Error| {
+        let directory = directory.display();
+        Failure(format!(
+            "the journals in {directory} (corelog-journal-*) can not be read ({error}); mend the \
+             disk, or move them away and with them what a crash of the machine left only there"
+        ))
+    };
+    let found = Found::find(&shard.runtime, directory).await.map_err(failed)?;
+    if !clean {
+        return Ok(found);
+    }
+    found.remove(&shard.runtime.disk()).await.map_err(failed)?;
+    Ok(Found::default())
+}
+
+/// Removes the journals of earlier processes once every log is open and synced.
+fn remove_journals_later(shard: &Rc<Shard>, start: Arc<StartUp>) {
+    if start.journals.is_empty() {
+        return;
+    }
+    let shard = shard.clone();
+    let runtime = shard.runtime.clone();
+    runtime.spawn("old journals", async move {
+        for core in 0..shard.runtime.shard_count() {
+            match shard.ask(ShardId(core), Ask::Recovered).await {
+                Some(Answer::Recovered(true)) => {}
+                _ => {
+                    tracing::warn!("the journals of earlier processes are kept: a log is not open");
+                    return;
+                }
+            }
+        }
+        match start.journals.remove(&shard.runtime.disk()).await {
+            Ok(()) => {
+                let batches = start.journals.entry_count();
+                tracing::info!(batches, "the journals of earlier processes are removed");
+            }
+            Err(error) => tracing::warn!(%error, "old journals can not be removed"),
+        }
+    });
 }
 
 async fn read_checkpoints(disk: &Disk, directory: &Path) -> Result<Checkpoints, Failure> {

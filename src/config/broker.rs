@@ -69,6 +69,8 @@ pub struct BrokerConfig {
     pub pin_cores: bool,
     /// `corelog.durability`.
     pub durability: Durability,
+    /// `corelog.journal.bytes`; 0 for no journal.
+    pub journal_bytes: u64,
     /// `corelog.memory.request.bytes`, over all cores.
     pub request_memory_bytes: u64,
     /// `corelog.flush.unsynced.bytes.max`, per partition.
@@ -236,6 +238,7 @@ impl BrokerConfig {
             cores,
             pin_cores: read.flag("corelog.pin.cores"),
             durability,
+            journal_bytes: read.u64("corelog.journal.bytes"),
             request_memory_bytes: read.u64("corelog.memory.request.bytes"),
             unsynced_bytes_max: read.u64("corelog.flush.unsynced.bytes.max"),
             sendfile_bytes_min: read.u32("corelog.sendfile.bytes.min"),

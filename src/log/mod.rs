@@ -16,6 +16,9 @@
 //! reads a few KiB of the last segment; after a crash what lies behind the recovery point is
 //! checked (`recovery`, `scan`), and cut where it is damaged.
 //!
+//! Beside these directories a core may keep a [`journal`], which makes appends to many logs durable
+//! with one sync.
+//!
 //! Invariants: offsets only grow; bytes once readable never change in place; an index never points
 //! behind the end of its segment; an epoch is durable before its first batch is visible.
 
@@ -25,6 +28,7 @@ pub mod clean_shutdown;
 pub mod epochs;
 mod home;
 mod index;
+pub mod journal;
 mod leftovers;
 #[expect(clippy::module_inception, reason = "the log is this room's main type")]
 mod log;

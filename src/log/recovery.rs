@@ -440,7 +440,8 @@ impl Candidate {
 }
 
 /// What the log has to know of a batch; `None` for offsets that can not be.
-fn meta_of(header: &BatchHeader) -> Option<BatchMeta> {
+/// What the log has to know of a stored batch; `None` when its offsets can not be.
+pub(super) fn meta_of(header: &BatchHeader) -> Option<BatchMeta> {
     let base_offset = Offset::from_wire(header.base_offset)?;
     let last_offset = Offset::from_wire(header.last_offset())?;
     if last_offset < base_offset || last_offset.to_wire() == i64::MAX {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::{Offset, PartitionKey};
+use crate::log::journal::Entry;
 use crate::log::names::{deleted_directory_name, directory_name};
 use crate::log::partition_metadata;
 use crate::mesh::message::{Answer, CheckpointLine, StartUp};
@@ -37,6 +38,7 @@ impl Shard {
         self.set_image(start.image.clone());
         self.set_cluster_id(&start.cluster_id);
         *self.start_up().borrow_mut() = Some(start.clone());
+        self.begin_journal(start.journals.next_generation());
         let mine = self.owned(&start.image);
         for (key, _) in &mine {
             self.put_partition(*key, PartitionSlot::Opening);
@@ -144,6 +146,8 @@ impl Shard {
             log_start: known.log_start,
             high_watermark: known.high_watermark,
             clean: known.clean,
+            journaled: self.journaled(key, known),
+            journal: self.journal(),
         };
         let opened = Partition::open(&self.runtime, open).await;
         let (partition, opened) = opened.map_err(|error| error.to_string())?;
@@ -153,6 +157,23 @@ impl Shard {
                 end = %partition.log().end(), "log checked");
         }
         Ok(partition)
+    }
+
+    /// What the journals have of a partition that was not closed.
+    fn journaled(&self, key: PartitionKey, known: Known) -> Vec<Entry> {
+        match &*self.start_up().borrow() {
+            Some(start) if !known.clean => start.journals.entries(key).to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Waits until no log is being opened any more. Whether all are open: then everything that the
+    /// journals of earlier processes had is in the logs, and synced.
+    pub(super) async fn recovered(&self) -> bool {
+        for key in self.unopened() {
+            self.opened(key).await;
+        }
+        !self.has_unopened()
     }
 
     fn leadership(&self, state: &crate::metadata::Partition) -> Leadership {
@@ -300,6 +321,12 @@ impl Shard {
         }
         // A log that is still being checked is not closed: the next start checks it again.
         clean &= !self.has_unopened();
+        if let Some(journal) = self.journal().filter(|_| clean)
+            && let Err(error) = journal.close().await
+        {
+            // After a clean stop nobody reads it; the next start removes it.
+            tracing::warn!(%error, "the journal can not be removed");
+        }
         Answer::Closed { lines, clean }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::base::{CallId, LeaderEpoch, Offset, PartitionKey, ShardId};
 use crate::group::message::{List, Listed};
+use crate::log::journal::Found;
 use crate::metadata::{Delta, Image};
 use crate::partition::replica::DeleteRecordsError;
 use crate::partition::{
@@ -76,6 +77,8 @@ pub enum Ask {
     ListGroups(List),
     /// Begin: open the partitions this core owns.
     Start(Arc<StartUp>),
+    /// Wait until every log has been opened, or could not be.
+    Recovered,
     /// All cores have begun: listen for clients.
     Listen,
     /// The metadata changed.
@@ -129,6 +132,8 @@ pub enum Answer {
         /// Whether any may differ from the last time.
         changed: bool,
     },
+    /// Whether every log is open.
+    Recovered(bool),
     /// Everything is closed. Whether all of it cleanly.
     Closed {
         /// The last lines of the checkpoint files.
@@ -151,6 +156,8 @@ pub struct StartUp {
     pub checkpoints: Checkpoints,
     /// Whether the last process ended cleanly: then no log needs to be checked.
     pub clean: bool,
+    /// What the journals have, when it did not.
+    pub journals: Found,
 }
 
 /// The checkpoint files of the log directory, by topic and partition.

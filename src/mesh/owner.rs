@@ -32,6 +32,7 @@ impl Shard {
             | Ask::Producers(_)
             | Ask::Sizes
             | Ask::Start(_)
+            | Ask::Recovered
             | Ask::Listen
             | Ask::Apply { .. }
             | Ask::Drain
@@ -90,6 +91,7 @@ impl Shard {
                 self.begin(&start).await;
                 Answer::Applied
             }
+            Ask::Recovered => Answer::Recovered(self.recovered().await),
             Ask::Listen => {
                 self.started.set(true);
                 self.lifecycle.notify();

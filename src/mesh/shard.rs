@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::base::{CallId, Instant, PartitionKey, ShardId, Uuid};
 use crate::config::BrokerConfig;
+use crate::log::journal::Journal;
 use crate::mesh::early::EarlyAppends;
 use crate::mesh::groups::Groups;
 use crate::mesh::message::{Answer, Ask, Body, ControlAsk, Envelope, StartUp};
@@ -67,6 +68,7 @@ pub struct Shard {
     partitions: RefCell<FxHashMap<PartitionKey, PartitionSlot>>,
     early_appends: RefCell<EarlyAppends>,
     start_up: RefCell<Option<Arc<StartUp>>>,
+    journal: RefCell<Option<Journal>>,
     opened: Notice,
     tick: Notice,
     ticking: Cell<bool>,
@@ -113,6 +115,7 @@ impl Shard {
             partitions: RefCell::default(),
             early_appends: RefCell::default(),
             start_up: RefCell::default(),
+            journal: RefCell::default(),
             opened: Notice::new(),
             tick: Notice::new(),
             ticking: Cell::new(false),
@@ -248,6 +251,21 @@ impl Shard {
     /// What the core was started with; `None` before that.
     pub(super) fn start_up(&self) -> &RefCell<Option<Arc<StartUp>>> {
         &self.start_up
+    }
+
+    /// Sets this core's journal up, if it shall have one.
+    pub(super) fn begin_journal(&self, next_generation: u64) {
+        let config = self.config();
+        if config.journal_bytes > 0 {
+            let (runtime, directory) = (self.runtime.clone(), config.log_dir.clone());
+            let journal = Journal::new(runtime, directory, config.journal_bytes, next_generation);
+            *self.journal.borrow_mut() = Some(journal);
+        }
+    }
+
+    /// This core's journal.
+    pub(super) fn journal(&self) -> Option<Journal> {
+        self.journal.borrow().clone()
     }
 
     /// Appends that wait for their partition's log.

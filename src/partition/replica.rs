@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 
 use crate::base::{LeaderEpoch, NodeId, Offset, PartitionKey, Timestamp};
-use crate::log::{Log, OpenError, Opened, Setup};
+use crate::log::journal::{self, Entry, Journal};
+use crate::log::{AppendBatch, Log, OpenError, Opened, Setup};
 use crate::partition::leader::{Effect, Input, Leader, Start};
 use crate::partition::message::{
     Append, AppendFailure, AppendOutcome, Appended, PartitionSettings,
@@ -53,6 +54,10 @@ pub struct OpenPartition {
     pub high_watermark: Offset,
     /// Whether the last process ended cleanly.
     pub clean: bool,
+    /// What a crash may have taken from the log's end, and the journals have.
+    pub journaled: Vec<Entry>,
+    /// Where appends become durable that have to be at once; `None` when the log itself is synced.
+    pub journal: Option<Journal>,
 }
 
 /// A partition of this core. Clones are the same partition.
@@ -79,6 +84,11 @@ pub(super) struct Inner {
     pub(super) unsynced_bytes: Cell<u64>,
     pub(super) syncing: Cell<bool>,
     pub(super) sync_wanted: Cell<Option<Offset>>,
+    pub(super) journal: Option<Journal>,
+    /// Written since the last sync began, for the journal.
+    pub(super) to_journal: RefCell<Vec<AppendBatch>>,
+    /// Everything below is durable by the journal, if not by the log's own sync.
+    pub(super) journaled_end: Cell<Offset>,
     end_last_seen: Cell<Offset>,
     watchers: RefCell<Watchers>,
 }
@@ -141,7 +151,12 @@ impl Partition {
             clean: open.clean,
         };
         let (log, opened) = Log::open(runtime, setup).await?;
-        if open.settings.flush_record_count < u64::MAX {
+        let replayed = journal::replay(runtime, &log, &open.journaled).await?;
+        if replayed > 0 {
+            tracing::info!(topic = %open.topic, partition = open.key.partition, batches = replayed,
+                end = %log.end(), "batches came back from the journal");
+        }
+        if open.settings.flush_record_count < u64::MAX || !open.journaled.is_empty() {
             // What a killed process left in the page cache was not promised, but now it is served,
             // and what is sent again of it is acknowledged.
             log.flush().await?;
@@ -182,6 +197,9 @@ impl Partition {
             unsynced_bytes: Cell::new(0),
             syncing: Cell::new(false),
             sync_wanted: Cell::new(None),
+            journal: open.journal,
+            to_journal: RefCell::default(),
+            journaled_end: Cell::new(Offset::ZERO),
             end_last_seen: Cell::new(Offset::ZERO),
             watchers: RefCell::default(),
         };

@@ -177,6 +177,7 @@ async fn write(inner: &Rc<Inner>, group: Group) -> Result<(), ()> {
     }
     // A write behind one that is being synced may not overtake it.
     if sync || inner.syncing.get() && inner.sync_wanted.get().is_some() {
+        keep_for_journal(inner, group.batches);
         want_sync(inner, Some(end));
     } else {
         inner.decide(Input::Written { end });
@@ -203,6 +204,42 @@ fn wait_for_watermark(inner: &Inner, done: Done, appended: Appended, end: Offset
     inner.decide(Input::Await { ticket: Ticket(ticket), end });
 }
 
+/// Bytes that wait for the journal at most: with more, syncing the log costs no more.
+const TO_JOURNAL_BYTES_MAX: u64 = 256 << 10;
+
+/// Keeps what was written until it is made durable, where the journal may do that: every write is
+/// synced.
+fn keep_for_journal(inner: &Inner, batches: Vec<AppendBatch>) {
+    if inner.journal.is_none() || inner.settings.borrow().flush_record_count > 1 {
+        return;
+    }
+    let mut kept = inner.to_journal.borrow_mut();
+    kept.extend(batches);
+    if kept.iter().map(|batch| u64::from(batch.meta.size_bytes)).sum::<u64>() > TO_JOURNAL_BYTES_MAX
+    {
+        kept.clear();
+    }
+}
+
+/// Makes everything below `end` durable by the journal. `false` when the log must be synced: the
+/// journal does not take it, or lacks a batch.
+async fn journal(inner: &Inner, end: Option<Offset>) -> bool {
+    let batches = inner.to_journal.take();
+    let (Some(journal), Some(end)) = (&inner.journal, end) else { return false };
+    let (Some(first), Some(last)) = (batches.first(), batches.last()) else { return false };
+    let journaled_end = last.meta.last_offset.next();
+    let durable_end = inner.journaled_end.get().max(inner.log.recovery_point());
+    if first.meta.base_offset > durable_end || journaled_end < end {
+        return false;
+    }
+    let Some(durable) = journal.commit(inner.key, &inner.log, batches) else { return false };
+    if durable.await.is_none() {
+        return false;
+    }
+    inner.journaled_end.set(journaled_end);
+    true
+}
+
 /// Has the log synced; all that is written below `report` then counts as written.
 fn want_sync(inner: &Rc<Inner>, report: Option<Offset>) {
     if report.is_some() {
@@ -218,7 +255,11 @@ fn want_sync(inner: &Rc<Inner>, report: Option<Offset>) {
             let report = inner.sync_wanted.get();
             inner.unsynced_record_count.set(0);
             inner.unsynced_bytes.set(0);
-            if let Err(error) = inner.log.flush().await {
+            let synced = match journal(&inner, report).await {
+                true => Ok(()),
+                false => inner.log.flush().await.map(drop),
+            };
+            if let Err(error) = synced {
                 // A failed sync may have lost pages: nothing of this log can be promised any more.
                 inner.failed.set(true);
                 inner.syncing.set(false);

@@ -158,6 +158,9 @@ fn overrides(random: &mut Random, durability: Durability, partitions: i32) -> Ve
     if random.below(3) == 0 {
         overrides.push(format!("log.flush.interval.ms={}", random.between(5..=50)));
     }
+    // Drawn aside, so that the other choices of a seed are what they were without it.
+    let journal_bytes = pick(&mut random.clone(), &[0, 2048, 16_384, 262_144]);
+    overrides.push(format!("corelog.journal.bytes={journal_bytes}"));
     match durability {
         Durability::PageCache => {}
         Durability::Sync => overrides.push("corelog.durability=sync".to_owned()),

@@ -19,6 +19,11 @@ pub const ROWS: &[Setting] = &[
         "What a partition may have written and not yet synced, in bytes. Beyond it its log is \
          synced in the background, so that a crash of the machine leaves little to check.",
     ),
+    long("corelog.journal.bytes", number(67_108_864)).at_least(0).works(
+        "Size of each of the two journal files of a core, in bytes; 0 for none. They are made when \
+         an append must be on disk before it is answered (`corelog.durability=sync`, \
+         `flush.messages=1`): one sync of the journal then serves all partitions of the core.",
+    ),
     long("corelog.memory.request.bytes", number(268_435_456)).at_least(1_048_576).high().works(
         "Memory for requests being received or handled, over all cores, in bytes. When it is used \
          up, sockets are not read; a single request may be larger than the share of a core.",
