@@ -96,6 +96,8 @@ def backfill(this):
         this.put("backfill, live load alone: p99, us", quiet := shape.pooled(alone, 0.99))
         dropped = machine.drop_cached(_segments(this, backlog))
         turns.say(f"{this.kind}: {dropped}")
+        # The client's own program comes back into memory.
+        this.bench(words, live, 1.0)
         bootstrap, pinned = this.broker.bootstrap, this.args.pinned
         with clients.Backlog(bootstrap, backlog, READ_SECONDS_MAX, pinned=pinned) as reader:
             beside = while_it(reader.reads, chunk)
