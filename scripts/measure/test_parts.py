@@ -169,7 +169,8 @@ class Loads(unittest.TestCase):
     def test_what_ran_beyond_the_end_does_not_count(self):
         for answers, count in [([False], 1), ([True, True, True, False], 2), ([True, False], 1)]:
             left = iter([*answers, False])
-            self.assertEqual(len(heavy.while_it(lambda left=left: next(left), dict)), count, answers)
+            found = heavy.while_it(lambda left=left: next(left), dict)
+            self.assertEqual(len(found), count, answers)
 
 
 class Shape(unittest.TestCase):
