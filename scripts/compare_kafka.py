@@ -21,11 +21,14 @@ def arguments():
     parser = argparse.ArgumentParser(description="Apache Kafka and Corelog side by side")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default=",".join(loads.SETS), help="sets of loads, with commas")
+    parser.add_argument("--brokers", default=",".join(turns.KINDS), help="kafka, corelog or both")
     parser.add_argument("--list", action="store_true", help="the sets and their figures")
     parser.add_argument("--seconds", type=float, default=5, help="length of each measurement")
     parser.add_argument("--warm", type=float, default=40, help="seconds to warm the JVM up")
     parser.add_argument("--rate", type=float, help="instead of 60 %% of Kafka's highest rate")
     parser.add_argument("--records", type=int, help="for Apache's tools and librdkafka")
+    parser.add_argument("--backfill-gib", type=float, default=20, help="what `backfill` reads")
+    parser.add_argument("--soak-minutes", type=float, default=60, help="length of `soak`")
     parser.add_argument("--no-floors", dest="floors", action="store_false")
     parser.add_argument(
         "--disturbed",
@@ -42,21 +45,26 @@ def arguments():
     parser.add_argument("--redraw", help="prints the table and draws the page of an earlier JSON")
     args = parser.parse_args()
     args.only = [name for name in args.only.split(",") if name]
-    if unknown := set(args.only) - set(loads.SETS):
-        parser.error(
-            f"no such set: {', '.join(sorted(unknown))}; there are {', '.join(loads.SETS)}"
-        )
+    args.brokers = [name for name in args.brokers.split(",") if name]
+    for what, given, known in (
+        ("set", args.only, loads.EVERY),
+        ("broker", args.brokers, turns.KINDS),
+    ):
+        if unknown := set(given) - set(known):
+            wrong = ", ".join(sorted(unknown))
+            parser.error(f"no such {what}: {wrong}; there are {', '.join(known)}")
     return args
 
 
 def listed():
     """The sets in words."""
-    for name, (words, figures) in loads.SETS.items():
-        print(f"{name}: {words}")
+    for name, (words, figures) in loads.EVERY.items():
+        print(f"{name}: {words}{' (only when named)' if name in loads.HEAVY else ''}")
         for figure, aim in figures.items():
-            floor = loads.FLOOR_AIMS.get(figure, "")
+            floor, limit = loads.FLOOR_AIMS.get(figure, ""), loads.LIMITS.get(figure)
             said = [table.aimed(aim, ""), f"{table.aimed(floor, '')} of the bare loop's"]
-            wanted = "; ".join(said[:1] * bool(aim) + said[1:] * bool(floor))
+            said = said[:1] * bool(aim) + said[1:] * bool(floor)
+            wanted = "; ".join(said + [f"Corelog at most {limit}"] * bool(limit))
             print(f"    {figure}{f'  ({wanted})' if wanted else ''}")
 
 
@@ -73,6 +81,7 @@ class Comparison:
             "rounds": {},
             "floors": [],
             "latencies": {kind: [] for kind in turns.KINDS},
+            "series": {kind: [] for kind in turns.KINDS},
             "noise": [],
             "repeated": [],
             "notes": [],
@@ -87,6 +96,7 @@ class Comparison:
         found["notes"] += [note for note in one.notes if note not in found["notes"]]
         found["noise"].append(noise.of(number + 1, one))
         found["latencies"][kind].append(one.latencies)
+        found["series"][kind].append(one.series)
         if kind == "corelog":
             found["floors"].append(one.floors)
         return one.figures
@@ -108,7 +118,8 @@ def rows(kept):
 def tell(found):
     """Prints everything as Markdown."""
     kept = rows(found)
-    print(f"{found['machine']}; rounds: {len(found['rounds']['kafka'])}; {found['when']}\n")
+    count = max(map(len, found["rounds"].values()))
+    print(f"{found['machine']}; rounds: {count}; {found['when']}\n")
     print(table.markdown(kept))
     print()
     for line in limits(kept) + noise.lines(found) + [f"note: {note}" for note in found["notes"]]:
@@ -134,9 +145,10 @@ def main():
         found = turns.read_json(args.redraw)
         page.write(args.html, found, rows(found))
         return tell(found)
+    machine.raise_files()
     comparison = Comparison(args)
     try:
-        turns.in_turn(args.rounds, comparison.measure, comparison.keep)
+        turns.in_turn(args.rounds, comparison.measure, comparison.keep, args.brokers)
     finally:
         # A run that is broken off still tells of its whole rounds.
         if comparison.found["rounds"]:

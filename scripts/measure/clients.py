@@ -115,6 +115,48 @@ class Tail:
         return json.loads(out)
 
 
+# ---- a reader of everything, once ---------------------------------------------------------------
+
+
+class Backlog:
+    """A consumer that reads a topic from its first record to its end, once, beside something."""
+
+    def __init__(self, bootstrap, topic, seconds_max, connections=4, pinned=False):
+        command = [str(broker.CORELOG), "bench", "consume", "--once", "--json", "-w", "0"]
+        command += ["-b", bootstrap, "-t", topic, "-c", str(connections), "-d", str(seconds_max)]
+        self.end = time.monotonic() + seconds_max + SECONDS_MAX
+        self.process = subprocess.Popen(
+            pinned_command(command, pinned),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def reads(self):
+        """Whether it has not come to its end."""
+        return self.process.poll() is None and time.monotonic() < self.end
+
+    def report(self):
+        """Waits for its end; what it read."""
+        try:
+            out, _ = self.process.communicate(timeout=max(1.0, self.end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+            raise LoadFailed("the consumer of the backlog did not come to its end") from None
+        if self.process.returncode:
+            raise LoadFailed(f"the consumer of the backlog ended with {self.process.returncode}")
+        return json.loads(out.splitlines()[-1])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
 # ---- Apache's tools -----------------------------------------------------------------------------
 
 

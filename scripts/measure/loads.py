@@ -207,7 +207,134 @@ SETS = {
     "apache": ("Apache's own performance tools", APACHE_FIGURES),
     "librdkafka": ("producing and consuming", LIBRDKAFKA_FIGURES),
 }
-AIMS = {name: aim for _words, figures in SETS.values() for name, aim in figures.items()}
+# ---- the long sets: each has a broker of its own, and runs when it is named ---------------------
+
+# A topic that is synced before each answer.
+FLUSH = {"flush.messages": 1}
+DURABLE_PARTITIONS = (16, 1000)
+DURABLE_RATE = 2000
+# Of the highest rate that Kafka reaches with such a topic.
+DURABLE_SHARE = 0.6
+DURABLE_SHARE_WORDS = "60 % of Kafka's durable rate"
+BESIDE_PLAIN = "Kafka without flush"
+
+
+def durable(partitions, rate=None):
+    """Words of one record a request from 64 producers, as fast as they can or at a rate."""
+    words = _produce(partitions, 1, connections=64, in_flight=1)
+    return words if rate is None else f"{words} --rate {rate:.0f}"
+
+
+def durable_key(partitions):
+    """Under which name the rounds share the rate for so many partitions."""
+    return f"durable rate, {partitions:,} partitions"
+
+
+def durable_rate(partitions, words):
+    """The name of the loads at a rate."""
+    return f"durable, {partitions:,} partitions, {words}"
+
+
+DURABLE = [
+    Load(
+        f"durable, {partitions:,} partitions, 64 producers",
+        durable(partitions),
+        {"requests/s": ">=5", "p99, us": "", "CPU us/request": ""},
+    )
+    for partitions in DURABLE_PARTITIONS
+]
+DURABLE_FIGURES = {
+    f"{durable_rate(partitions, words)}, {sides}: p99, us": aim
+    for partitions in DURABLE_PARTITIONS
+    for words in (DURABLE_SHARE_WORDS, f"{DURABLE_RATE:,} a second")
+    for sides, aim in (("both with flush", ""), (BESIDE_PLAIN, "<=1.0"))
+}
+
+# What is read, and the load that lives beside it: 30 % of Kafka's highest rate, half of {rate}.
+BACKLOG_RATE = 2000
+BACKLOG_BATCH = 64
+BACKLOG_FILL = f"produce -p 16 -s 1024 --batch-records {BACKLOG_BATCH} -c 2 --rate {BACKLOG_RATE}"
+BACKFILL_LIVE = f"{HIGHEST} --rate {{rate:.0f}}"
+BACKFILL_SHARE = 0.3
+BACKFILL_FIGURES = {
+    "backfill, live load alone: p99, us": "",
+    "backfill, live load beside the reader: p99, us": "",
+    "backfill: live p99 growth": "",
+    "backfill: reading, MB/s": "",
+}
+
+SKEW_CONNECTIONS = 64
+SKEW_HOT = "one hot partition"
+SKEW = [
+    Load(
+        f"{where}, {SKEW_CONNECTIONS} connections",
+        _produce(partitions, 1, size=100, connections=SKEW_CONNECTIONS, in_flight=1),
+        {"CPU us/request": "", "requests/s": ""},
+    )
+    for where, partitions in ((SKEW_HOT, 1), ("16 partitions", 16))
+]
+SKEW_FIGURES = {
+    f"{SKEW_HOT}: requests/s beside 16 partitions": "",
+    f"{SKEW[0].name}: share of the busiest core": "",
+    f"{SKEW[1].name}: share of the busiest core": "",
+    f"{SKEW[0].name}: busiest core's CPU us/request": "",
+    f"{SKEW[1].name}: busiest core's CPU us/request": "",
+    f"{SKEW_CONNECTIONS} connections opened at once: most on one core": "",
+}
+
+# Partitions by topic: 10,000 of them.
+MANY_TOPICS = [1000] * 5 + [100] * 50
+MANY = f"{sum(MANY_TOPICS):,} partitions"
+MANY_CONNECTIONS = 5000
+MANY_ACTIVE = [
+    Load(
+        f"{MANY}, 1,000 active, {_count(connections, 'producer')}",
+        _produce(1000, 1, size=100, connections=connections, in_flight=1),
+        {"requests/s": "", "CPU us/request": "", "p99, us": ""},
+    )
+    for connections in (64, 1000)
+]
+MANY_IDLE = {"RSS, MiB": 200, "idle CPU, % of a core": 1}
+MANY_STATES = (f"{MANY}, created", f"{MANY}, started again")
+MANY_FIGURES = {
+    f"{MANY}: creating them, s": "",
+    **{f"{MANY_STATES[0]}: {figure}": "" for figure in MANY_IDLE},
+    **_named(MANY_ACTIVE),
+    f"{MANY}: clean stop, ms": "",
+    f"{MANY}: start to first answer, ms": "",
+    f"{MANY}: start until all topics answer, ms": "",
+    **{f"{MANY_STATES[1]}: {figure}": "" for figure in MANY_IDLE},
+    f"{MANY_CONNECTIONS:,} idle connections: KiB each": "",
+    f"{MANY_CONNECTIONS:,} idle connections: idle CPU, % of a core": "",
+}
+
+SOAK_RATE = 1000
+SOAK_BATCH = 16
+SOAK = f"produce -p 16 -s 1024 --batch-records {SOAK_BATCH} -c 4 --rate {SOAK_RATE}"
+SOAK_FIGURES = {
+    "soak: p99 of a minute, us": "",
+    "soak: highest p99 of a minute, us": "",
+    "soak: slope of the p99, us an hour": "",
+    "soak: slope of the p99, % of its mean an hour": "",
+    "soak: RSS at the end, MiB": "",
+    "soak: bytes kept of those written, %": "",
+}
+
+HEAVY = {
+    "durable": ("flush.messages=1, 16 and 1,000 partitions", _named(DURABLE) | DURABLE_FIGURES),
+    "backfill": ("a backlog is read beside a live load (--backfill-gib)", BACKFILL_FIGURES),
+    "skew": ("one hot partition; where connections go", _named(SKEW) | SKEW_FIGURES),
+    "scale": (f"{MANY}, {MANY_CONNECTIONS:,} connections, 1,000 producers", MANY_FIGURES),
+    "soak": ("far past the retention limit (--soak-minutes)", SOAK_FIGURES),
+}
+HEAVY_LIMITS = {
+    "backfill: live p99 growth": 1.5,
+    **{f"{state}: {figure}": most for state in MANY_STATES for figure, most in MANY_IDLE.items()},
+    f"{MANY}: start to first answer, ms": 2000,
+    f"{MANY_CONNECTIONS:,} idle connections: KiB each": 16,
+}
+EVERY = SETS | HEAVY
+AIMS = {name: aim for _words, figures in EVERY.values() for name, aim in figures.items()}
 FLOOR_AIMS = {
     f"{load.name}: {load.floor.figure}": load.floor.aim
     for load in [*LARGE, *ONE_RECORD, *CONSUME]
@@ -235,4 +362,4 @@ LIMITS = {
     "start to first answer, ms": 100,
     "idle memory, MiB": 32,
     "idle CPU, % of a core": 0.5,
-}
+} | HEAVY_LIMITS

@@ -4,6 +4,7 @@ import bisect
 import mmap
 import os
 import resource
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -14,6 +15,11 @@ DISTURBED_CORES = 0.15
 TOUCHED_GIB = 2.0
 # How often the broker's CPU is looked at during a measurement.
 SAMPLE_SECONDS = 0.02
+# Files that 10,000 partitions and 5,000 connections need, with room.
+FILES_WANTED = 65_536
+# What the page cache may keep of files it is told to forget.
+HELD_SHARE = 0.01
+GIB = 1 << 30
 # The parent of all kernel threads.
 KTHREADD = "2"
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -70,6 +76,65 @@ def task_seconds(pid):
         except OSError:
             continue
     return total / 1e9
+
+
+def threads(pid):
+    """[(name, CPU seconds)] of the living threads of a process; several may have one name."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            name = (task / "comm").read_text().strip()
+            found.append((name, int((task / "schedstat").read_text().split()[0]) / 1e9))
+        except OSError:
+            continue
+    return found
+
+
+def raise_files(wanted=FILES_WANTED):
+    """Lets this process and those it starts open as many files as it may; how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (max(hard, wanted), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            return limit
+        except (ValueError, OSError):
+            continue
+    return soft
+
+
+def drop_cached(paths):
+    """Has the page cache forget files; in words, what worked and how much of them it still holds.
+
+    Each file is synced first: pages that are not yet written stay. The whole cache, with the
+    programs that measure in it, is dropped only when that did not do.
+    """
+    paths = list(paths)
+    whole = sum(os.stat(path).st_size for path in paths)
+    before = cached_bytes(paths)
+    for path in paths:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    words, after = f"posix_fadvise of {len(paths)} files", cached_bytes(paths)
+    if after is None or after > HELD_SHARE * whole:
+        try:
+            Path("/proc/sys/vm/drop_caches").write_text("1\n")
+            words += " and drop_caches"
+        except OSError as error:
+            words += f" but not drop_caches ({error.strerror})"
+        after = cached_bytes(paths)
+    sizes = ("unknown" if size is None else f"{size / GIB:.2f}" for size in (before, after))
+    return f"{words}: {' to '.join(sizes)} of {whole / GIB:.2f} GiB in the page cache"
+
+
+def cached_bytes(paths):
+    """Bytes of files that the page cache holds, by `fincore` of util-linux; `None` without it."""
+    command = ["fincore", "--bytes", "--noheadings", "--output", "RES", *map(str, paths)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return sum(map(int, done.stdout.split()))
 
 
 class Measured:

@@ -49,6 +49,7 @@ def lines(found):
             )
     if found["repeated"]:
         said.append(f"{len(found['repeated'])} loads were disturbed and repeated")
-    if rate := found.get("shared", {}).get("rate"):
-        said.append(f"60 % of Apache Kafka's highest rate: {rate:,.0f} requests a second")
+    for key, rate in found.get("shared", {}).items():
+        words = "highest rate" if key == "rate" else key
+        said.append(f"60 % of Apache Kafka's {words}: {rate:,.0f} requests a second")
     return said

@@ -10,17 +10,20 @@ How the figures are kept honest:
 - the bare loops run right after Corelog's loads, so that they meet the same machine.
 """
 
+import shutil
 import time
 from functools import partial
 from pathlib import Path
 
 from harness import broker, protocol
 
-from . import clients, floors, loads, machine, others, turns
+from . import clients, floors, heavy, loads, machine, others, scale, turns
 
 REPEATS_MAX = 2
 EXISTS = 36
 QUIET_SECONDS = 3
+# A start or stop with very many partitions.
+LONG_SECONDS_MAX = 240
 # Both delete a topic's files this long after the topic.
 DELETE_MS = 1000
 DELETE_SECONDS_MAX = 10
@@ -40,18 +43,48 @@ class Round:
         self.figures, self.floors = {}, {}
         self.disturbed, self.notes, self.latencies = [], [], {}
         self.others, self.steal, self.kernel = [], [], []
+        # What is kept of each minute.
+        self.series = {}
 
     def run(self):
         """Measures; what was found is in the attributes."""
         machine.touch(self.args.touch)
         self.calibration = floors.calibrate()
+        if set(self.args.only) & set(loads.SETS):
+            self.usual()
+        for name in loads.HEAVY:
+            if name in self.args.only:
+                self.own(name)
+
+    def serve(self, properties):
+        """Starts the broker of this round."""
         cpu = 1 if self.args.pinned else None
-        self.broker = broker.make(self.kind, cpu=cpu, properties=PROPERTIES)
+        self.broker = broker.make(self.kind, cpu=cpu, properties=PROPERTIES | properties)
         self.broker.prepare()
         self.broker.start()
+
+    def own(self, name):
+        """A set with a broker and a directory of its own, which are gone afterwards."""
+        set_of = LONG[name]
+        machine.touch(self.args.touch)
+        try:
+            self.serve(set_of.properties(self.args))
+            self.broker.start_seconds_max = self.broker.stop_seconds_max = LONG_SECONDS_MAX
+            self.attempt(name, partial(set_of.run, self))
+            self.broker.stop()
+        except broker.BrokerFailed as error:
+            self.notes.append(f"{self.kind}: {name}: {error}")
+            turns.say(f"{self.kind}: {name}: {error}")
+        finally:
+            self.broker.kill()
+            shutil.rmtree(self.broker.directory, ignore_errors=True)
+
+    def usual(self):
+        """The sets that share one broker."""
+        self.serve({})
         if "start" in self.args.only:
             self.start()
-        if set(self.args.only) - {"start"}:
+        if set(self.args.only) & set(RUN):
             self.warm_up()
         for name in loads.SETS:
             if name in self.args.only and name in RUN:
@@ -69,10 +102,14 @@ class Round:
         self.put("start to first answer, ms", self.broker.start_seconds * 1000)
         time.sleep(QUIET_SECONDS)
         self.put("idle memory, MiB", self.broker.resident_bytes() / (1 << 20))
+        self.put("idle CPU, % of a core", self.idle_cpu())
+
+    def idle_cpu(self):
+        """What the broker uses while nothing is asked of it, % of a core."""
         began, before = time.monotonic(), machine.task_seconds(self.broker.pid)
         time.sleep(2 * self.args.seconds)
         used = machine.task_seconds(self.broker.pid) - before
-        self.put("idle CPU, % of a core", 100 * used / (time.monotonic() - began))
+        return 100 * used / (time.monotonic() - began)
 
     def warm_up(self):
         """Lets a JVM compile; Corelog gets as much of it as fills its buffers."""
@@ -87,9 +124,9 @@ class Round:
         bootstrap = self.broker.bootstrap
         return clients.bench(bootstrap, words, topic, seconds, warm_up, self.args.pinned)
 
-    def topic(self, name, partitions):
+    def topic(self, name, partitions, configs=None):
         """A topic for the length of a block."""
-        return Topic(self.broker, name, partitions)
+        return Topic(self.broker, name, partitions, configs)
 
     def measured(self, name, run):
         """Calls `run`, again when it was disturbed; (its report, what was measured)."""
@@ -111,7 +148,7 @@ class Round:
         try:
             return run()
         except (clients.LoadFailed, RuntimeError, OSError, protocol.Closed, ValueError) as error:
-            if self.broker.process.poll() is not None:
+            if self.broker.process is None or self.broker.process.poll() is not None:
                 raise SystemExit(f"{self.kind} ended: {error}\n{self.broker.tail()}") from error
             self.notes.append(f"{self.kind}: {name}: {error}")
             turns.say(f"{self.kind}: {name}: left out: {error}")
@@ -293,21 +330,23 @@ class Topic:
 
     turn = 0
 
-    def __init__(self, under_test, name, partitions):
+    def __init__(self, under_test, name, partitions, configs=None):
         Topic.turn += 1
-        self.broker, self.partitions = under_test, partitions
+        self.broker, self.partitions, self.configs = under_test, partitions, configs
         self.name = f"{name}-{Topic.turn}"
 
     def __enter__(self):
         with protocol.Connection(self.broker.bootstrap, timeout=30) as connection:
-            code = protocol.create_topic(connection, self.name, self.partitions, wait=False)
+            code = protocol.create_topic(
+                connection, self.name, self.partitions, self.configs, wait=False
+            )
             if code not in (0, EXISTS):
                 raise clients.LoadFailed(f"CreateTopics {self.name} answered {code}")
             protocol.wait_topic(connection, self.name, self.partitions, LEADERS_SECONDS_MAX)
         return self.name
 
     def __exit__(self, *_):
-        if self.broker.process.poll() is not None:
+        if self.broker.process is None or self.broker.process.poll() is not None:
             return
         with protocol.Connection(self.broker.bootstrap, timeout=30) as connection:
             protocol.delete_topic(connection, self.name)
@@ -325,4 +364,11 @@ RUN = {
     "latency": Round.latency,
     "apache": others.apache,
     "librdkafka": others.librdkafka,
+}
+LONG = {
+    "durable": heavy.DURABLE,
+    "backfill": heavy.BACKFILL,
+    "skew": scale.SKEW,
+    "scale": scale.SCALE,
+    "soak": heavy.SOAK,
 }

@@ -67,8 +67,9 @@ def meets(ratio, aim):
 
 
 def ratios(over, under):
-    """over/under of each round in which both are known and `under` is not 0."""
-    return [a / b for a, b in zip(over, under, strict=False) if a is not None and b]
+    """over/under of each round in which both are known and neither is below, nor `under` at, 0."""
+    pairs = ((a, b) for a, b in zip(over, under, strict=False) if None not in (a, b))
+    return [a / b for a, b in pairs if a >= 0 and b > 0]
 
 
 def rows(rounds, aims=None, floor_aims=None):
@@ -104,7 +105,7 @@ def _known(values):
 
 def digits(figure):
     """Decimals worth printing."""
-    return 0 if figure >= 100 else 1 if figure >= 10 else 2
+    return 0 if abs(figure) >= 100 else 1 if abs(figure) >= 10 else 2
 
 
 def number(spread):

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
 
-from measure import clients, loads, machine, noise, page, rounds, table, turns
+from measure import clients, heavy, loads, machine, noise, page, rounds, shape, table, turns
 
 ROUNDS = {
     "kafka": [{"CPU": 10.0, "idle": 0.0}, {"CPU": 20.0, "idle": 1.0}, {"CPU": 40.0}],
@@ -52,6 +52,11 @@ class Tables(unittest.TestCase):
         self.assertIn("at most 1.2: yes", first)
 
 
+    def test_what_falls_has_no_ratio(self):
+        for over, under, found in [([-1.0], [2.0], []), ([1.0], [-2.0], []), ([0.0], [2.0], [0.0])]:
+            self.assertEqual(table.ratios(over, under), found, (over, under))
+
+
 class Turns(unittest.TestCase):
     def test_who_goes_first_alternates_and_each_whole_round_is_kept(self):
         seen, kept = [], []
@@ -62,6 +67,13 @@ class Turns(unittest.TestCase):
         self.assertEqual(seen, order)
         self.assertEqual(found, {"kafka": [1, 4], "corelog": [2, 3]})
         self.assertEqual(len(kept), 2)
+
+
+    def test_one_broker_alone_has_rounds_of_its_own(self):
+        seen = []
+        found = turns.in_turn(2, lambda *turn: seen.append(turn), kinds=("corelog",))
+        self.assertEqual(seen, [(0, "corelog"), (1, "corelog")])
+        self.assertEqual(found, {"kafka": [], "corelog": [None, None]})
 
 
 class Printed(unittest.TestCase):
@@ -115,6 +127,92 @@ class Loads(unittest.TestCase):
         for rate, p50, kept in [(1000, 500, True), (1100, 500, False), (1000, 200_000, False)]:
             report = {"requests_per_second": 1000, "latency_us": {"p50": p50}}
             self.assertEqual(rounds.keeps(report, rate), kept, (rate, p50))
+
+
+    def test_every_long_set_has_figures_and_a_function_and_is_run_when_named_only(self):
+        self.assertEqual(list(rounds.LONG), list(loads.HEAVY))
+        self.assertFalse(set(loads.HEAVY) & set(loads.SETS))
+        for name in loads.HEAVY_LIMITS:
+            self.assertIn(name, loads.AIMS)
+        sizes = [(load.partitions, load.connections) for load in [*loads.DURABLE, *loads.SKEW]]
+        self.assertEqual(sizes, [(16, 64), (1000, 64), (1, 64), (16, 64)])
+        self.assertEqual(sum(loads.MANY_TOPICS), 10_000)
+
+    def test_a_soak_forgets_within_its_first_tenth(self):
+        for minutes in (1, 5, 60):
+            retained, segment = heavy.soak_limits(minutes)
+            written = minutes * 60 * loads.SOAK_RATE * loads.SOAK_BATCH * 1024 / 16
+            self.assertGreaterEqual(segment, 1 << 20)
+            self.assertLessEqual(segment, retained // 4)
+            if minutes > 5:
+                self.assertLess(retained + segment, written * heavy.SOAK_SHARE)
+
+    def test_the_figures_of_a_soak_leave_its_beginning_out(self):
+        def minute(number):
+            p99 = 9000.0 if number == 0 else 1000.0 + number
+            return {"at": 60.0 * number, "p99_us": p99, "resident_mib": 30.0} | {
+                "kept": 5.0,
+                "written": 50.0,
+            }
+
+        kept = {}
+
+        class Kept:
+            put = staticmethod(kept.__setitem__)
+
+        heavy.soaked(Kept, [minute(number) for number in range(10)])
+        self.assertAlmostEqual(kept["soak: p99 of a minute, us"], 1005.0)
+        self.assertAlmostEqual(kept["soak: slope of the p99, us an hour"], 60.0)
+        self.assertEqual(kept["soak: highest p99 of a minute, us"], 1009.0)
+        self.assertEqual(kept["soak: bytes kept of those written, %"], 10.0)
+
+    def test_what_ran_beyond_the_end_does_not_count(self):
+        for answers, count in [([False], 1), ([True, True, True, False], 2), ([True, False], 1)]:
+            left = iter([*answers, False])
+            found = heavy.while_it(lambda left=left: next(left), dict)
+            self.assertEqual(len(found), count, answers)
+
+
+class Shape(unittest.TestCase):
+    def test_a_quantile_of_several_runs_is_that_of_all_their_requests(self):
+        def run(count, top):
+            return {"latency_us": {"count": count}, "curve": [(0.0, 0.0), (1.0, top)]}
+
+        for reports, quantile, found in [
+            ([run(100, 100.0)], 0.99, 99.0),
+            ([run(100, 100.0), run(100, 100.0)], 0.5, 50.0),
+            ([run(100, 100.0), run(100, 300.0)], 0.75, 150.0),
+            ([run(0, 100.0)], 0.99, None),
+        ]:
+            got = shape.pooled(reports, quantile)
+            if found is None:
+                self.assertIsNone(got)
+            else:
+                self.assertAlmostEqual(got, found, places=3)
+
+    def test_a_curve_with_steps_is_read_from_above(self):
+        curve = [(0.0, 10.0), (0.5, 10.0), (0.9, 20.0), (1.0, 20.0)]
+        for value, share in [(9.0, 0.0), (10.0, 0.5), (15.0, 0.7), (20.0, 1.0), (99.0, 1.0)]:
+            self.assertAlmostEqual(shape.share_below(curve, value), share, msg=value)
+
+    def test_a_line_through_points(self):
+        for points, rise in [
+            ([(0, 1.0), (1, 3.0), (2, 5.0)], 2.0),
+            ([(0, 4.0), (1, 4.0)], 0.0),
+            ([(0, 4.0)], 0.0),
+            ([], 0.0),
+        ]:
+            self.assertAlmostEqual(shape.slope(points), rise, msg=points)
+
+    def test_the_busiest_core_is_that_of_both_threads_of_its_name(self):
+        before = shape.cores([("core-0", 1.0), ("core-0", 0.5), ("core-1", 1.0), ("disk-0.0", 9.0)])
+        after = shape.cores([("core-0", 2.0), ("core-0", 2.5), ("core-1", 2.0)])
+        self.assertEqual(shape.busiest(shape.grown(before, after)), ("core-0", 0.75))
+        self.assertEqual(shape.busiest({"core-0": 0.0}), (None, 0.0))
+
+    def test_the_beginning_is_left_out_but_never_all(self):
+        for length, left in [(1, 1), (5, 5), (10, 9), (60, 54)]:
+            self.assertEqual(len(shape.steady(list(range(length)))), left, length)
 
 
 class Page(unittest.TestCase):

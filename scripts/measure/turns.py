@@ -19,15 +19,15 @@ def say(words):
     print(words, file=sys.stderr, flush=True)
 
 
-def in_turn(count, measure, keep=None):
-    """Calls `measure(number, kind)` in turn; {kind: [figures of each round]}.
+def in_turn(count, measure, keep=None, kinds=KINDS):
+    """Calls `measure(number, kind)` in turn for those of `kinds`; {kind: [figures of each round]}.
 
     `keep` is called with what there is after each whole round, so that a run that is broken off
     has not been for nothing.
     """
     rounds = {kind: [] for kind in KINDS}
     for number in range(count):
-        for kind in order(number):
+        for kind in (kind for kind in order(number) if kind in kinds):
             began = time.monotonic()
             rounds[kind].append(measure(number, kind))
             took = time.monotonic() - began

@@ -78,6 +78,9 @@ class Broker:
     """One broker process; `kind` is "corelog" or "kafka"."""
 
     kind = ""
+    # How long a start and a clean stop may take; more for a broker that holds very much.
+    start_seconds_max = START_SECONDS_MAX
+    stop_seconds_max = STOP_SECONDS_MAX
 
     def __init__(self, directory=None, port=None, properties=None, cpu=None):
         self.directory = Path(directory) if directory else scratch(self.kind)
@@ -163,7 +166,7 @@ class Broker:
 
     def wait_ready(self, began):
         """Waits for the first ApiVersions answer (its time is kept) and then for Metadata."""
-        end = began + START_SECONDS_MAX
+        end = began + self.start_seconds_max
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 raise BrokerFailed(f"{self.kind} ended with {self.process.returncode}\n{self.tail()}")
@@ -177,7 +180,8 @@ class Broker:
             except (OSError, protocol.Closed):
                 pass
             time.sleep(0.002)
-        raise BrokerFailed(f"{self.kind} did not answer in {START_SECONDS_MAX} s\n{self.tail()}")
+        limit = self.start_seconds_max
+        raise BrokerFailed(f"{self.kind} did not answer in {limit} s\n{self.tail()}")
 
     def stop(self):
         """Clean stop by SIGTERM. Returns the seconds it took; a broker that hangs is an error."""
@@ -186,10 +190,11 @@ class Broker:
         began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(STOP_SECONDS_MAX)
+            self.process.wait(self.stop_seconds_max)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise BrokerFailed(f"{self.kind} did not stop in {STOP_SECONDS_MAX} s") from None
+            limit = self.stop_seconds_max
+            raise BrokerFailed(f"{self.kind} did not stop in {limit} s") from None
         self._ended()
         return time.monotonic() - began
 

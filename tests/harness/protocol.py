@@ -286,14 +286,17 @@ def create_topic(connection, name, partitions=1, configs=None, wait=True):
 def wait_topic(connection, name, partitions, seconds=10):
     """Waits until every partition of the topic has a leader."""
     end = time.monotonic() + seconds
+    led = set()
     while time.monotonic() < end:
         topic = metadata(connection, [name])["topics"][0]
         if topic["error"] == 0 and len(topic["partitions"]) == partitions:
-            indexes = [row["index"] for row in topic["partitions"] if row["error"] == 0]
+            indexes = {row["index"] for row in topic["partitions"] if row["error"] == 0}
             # The controller may know the leader before the leader knows itself.
-            if len(indexes) == partitions and all(
-                list_offsets(connection, name, index, -1)[0] == 0 for index in indexes
-            ):
+            for index in sorted(indexes - led):
+                if list_offsets(connection, name, index, -1)[0]:
+                    break
+                led.add(index)
+            if len(led) == partitions:
                 return topic
         time.sleep(0.02)
     raise ValueError(f"topic {name} has no leaders after {seconds} s")
