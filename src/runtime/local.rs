@@ -5,21 +5,49 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// The output of whichever future is ready first; the other one is dropped. `left` is asked first.
-pub async fn first<T>(left: impl Future<Output = T>, right: impl Future<Output = T>) -> T {
-    let mut left = pin!(left);
-    let mut right = pin!(right);
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = left.as_mut().poll(cx) {
-            return Poll::Ready(output);
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// See [`first`].
+    pub struct First<L, R> {
+        #[pin]
+        left: L,
+        #[pin]
+        right: R,
+    }
+}
+
+/// The output of whichever future is ready first; the other one is dropped with the wait. `left` is
+/// asked first.
+///
+/// A type of its own, for an async function keeps what it is given beside what it waits for: nested
+/// a few times, a connection's task would take several times the memory.
+pub fn first<T, L, R>(left: L, right: R) -> First<L, R>
+where
+    L: Future<Output = T>,
+    R: Future<Output = T>,
+{
+    First { left, right }
+}
+
+impl<T, L, R> Future for First<L, R>
+where
+    L: Future<Output = T>,
+    R: Future<Output = T>,
+{
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = self.project();
+        match this.left.poll(cx) {
+            Poll::Pending => this.right.poll(cx),
+            ready => ready,
         }
-        right.as_mut().poll(cx)
-    })
-    .await
+    }
 }
 
 struct OneShot<T> {

@@ -5,17 +5,18 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_lite::FutureExt;
+use pin_project_lite::pin_project;
 use tracing::error;
 
 use crate::base::{Instant, ShardId, Timestamp};
@@ -100,6 +101,49 @@ pub(super) struct CoreParts {
     pub(super) closer: Sender<OwnedFd>,
 }
 
+pin_project! {
+    /// A future whose polls are counted.
+    pub(super) struct Counted<F> {
+        polls: Rc<Cell<u64>>,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Counted<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.polls.set(this.polls.get() + 1);
+        this.future.poll(cx)
+    }
+}
+
+pin_project! {
+    /// A task that a panic ends, and nothing else. Written by hand: an async block would hold its
+    /// future twice, and every connection has two tasks.
+    struct Guarded<F> {
+        shard: ShardId,
+        name: &'static str,
+        #[pin]
+        counted: Counted<F>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Guarded<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        catch_unwind(AssertUnwindSafe(|| this.counted.poll(cx))).unwrap_or_else(|panic| {
+            let reason = panic_text(&*panic);
+            error!(shard = %this.shard, task = this.name, reason, "a task panicked and was ended");
+            Poll::Ready(())
+        })
+    }
+}
+
 impl Core {
     /// The handle of core `shard`; made on its thread.
     pub(super) fn new(
@@ -167,28 +211,13 @@ impl Core {
 
     /// Runs `future` to its end, detached; a panic in it ends this task only (traps 2 and 5).
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + 'static) {
-        let shard = self.shard();
-        let counted = self.counted(AssertUnwindSafe(future).catch_unwind());
-        glommio::spawn_local(async move {
-            if let Err(panic) = counted.await {
-                let reason = panic_text(&*panic);
-                error!(shard = %shard, task = name, reason, "a task panicked and was ended");
-            }
-        })
-        .detach();
+        let counted = self.counted(future);
+        glommio::spawn_local(Guarded { shard: self.shard(), name, counted }).detach();
     }
 
     /// `future`, its polls known to the reactor: every task must be made of such.
-    pub(super) fn counted<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
-        let polls = self.0.reactor.polls();
-        async move {
-            let mut future = pin!(future);
-            poll_fn(|cx| {
-                polls.set(polls.get() + 1);
-                future.as_mut().poll(cx)
-            })
-            .await
-        }
+    pub(super) fn counted<F: Future>(&self, future: F) -> Counted<F> {
+        Counted { polls: self.0.reactor.polls(), future }
     }
 
     /// Runs `work` on this core's pool of threads that may wait for the disk, to its end even when
