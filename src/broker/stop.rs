@@ -28,8 +28,9 @@ pub(super) async fn stop(shard: &Rc<Shard>) -> Result<(), Failure> {
     }
     let mut lines = Vec::new();
     let mut all_clean = true;
-    for core in 0..cores {
-        match shard.ask(ShardId(core), Ask::Close).await {
+    let asked = (0..cores).map(|core| shard.ask(ShardId(core), Ask::Close));
+    for closed in asked.collect::<Vec<_>>() {
+        match closed.await {
             Some(Answer::Closed { lines: more, clean }) => {
                 lines.extend(more);
                 all_clean &= clean;

@@ -48,6 +48,12 @@ impl Epochs {
         self.starts.last_key_value().map(|(epoch, _)| *epoch)
     }
 
+    /// Whether any epoch later than `known` begins before `end`.
+    pub fn any_behind(&self, known: Option<LeaderEpoch>, end: Offset) -> bool {
+        let is_later = |epoch: &LeaderEpoch| known.is_none_or(|known| *epoch > known);
+        self.starts.iter().rev().take_while(|(epoch, _)| is_later(epoch)).any(|(_, at)| *at < end)
+    }
+
     /// The epoch of the record at `offset`.
     pub fn epoch_of(&self, offset: Offset) -> Option<LeaderEpoch> {
         let mut found = None;

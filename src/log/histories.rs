@@ -180,7 +180,7 @@ impl Life {
             }
             16 => {
                 let epoch = self.log.latest_epoch().map_or(0, |epoch| epoch.to_wire() as u32 + 1);
-                self.log.assign_epoch(LeaderEpoch::new(epoch), end).await.expect("assigns");
+                self.log.begin_epoch(LeaderEpoch::new(epoch), end).await;
             }
             17 => self.log.release_files(),
             18 => self.runtime.sleep(std::time::Duration::from_secs(self.draw(90))).await,

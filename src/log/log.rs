@@ -38,6 +38,8 @@ pub(super) struct Inner {
     pub(super) end: Cell<Offset>,
     pub(super) recovery_point: Cell<Offset>,
     pub(super) epochs: RefCell<Epochs>,
+    /// The last epoch in their file.
+    epoch_written: Cell<Option<LeaderEpoch>>,
     /// Offsets of the producer snapshots on disk.
     pub(super) snapshots: RefCell<BTreeSet<Offset>>,
     pub(super) truncation_count: Cell<u64>,
@@ -71,6 +73,7 @@ impl Log {
             start: Cell::new(loaded.start),
             end: Cell::new(loaded.end),
             recovery_point: Cell::new(loaded.recovery_point),
+            epoch_written: Cell::new(loaded.epochs.latest()),
             epochs: RefCell::new(loaded.epochs),
             snapshots: RefCell::new(loaded.snapshots),
             truncation_count: Cell::new(0),
@@ -201,7 +204,7 @@ impl Log {
             assert!(meta.base_offset >= end, "a batch's offsets follow the log's end");
             assert!(meta.last_offset >= meta.base_offset, "a batch's offsets grow");
             if self.latest_epoch().is_none_or(|known| known < meta.leader_epoch) {
-                self.assign_epoch_within(&turn, meta.leader_epoch, meta.base_offset).await?;
+                self.begin_epoch_within(&turn, meta.leader_epoch, meta.base_offset);
             }
             end = meta.last_offset.next();
         }
@@ -245,6 +248,14 @@ impl Log {
     /// Makes everything below `to` durable (`LocalLog.flush`). After a failure pages may be lost,
     /// and the log refuses writes.
     pub(super) async fn flush_to(&self, to: Offset) -> io::Result<()> {
+        if self.lacks_epoch() {
+            // Before the flush's turn is taken: who closes the log has this one and waits for that.
+            let turn = self.turn().await;
+            if let Err(error) = self.change_epochs(&turn, |_| true).await {
+                let directory = self.0.home.directory();
+                tracing::warn!(directory = %directory.display(), %error, "epochs not written");
+            }
+        }
         let _share = self.0.flushing.take(1).await;
         let truncation_count = self.0.truncation_count.get();
         let to = to.min(self.end());
@@ -278,7 +289,9 @@ impl Log {
             self.0.home.sync().await?;
         }
         // What a truncation replaced meanwhile is no longer what was synced.
-        if truncation_count == self.0.truncation_count.get() && to > self.recovery_point() {
+        // Without its file an epoch is found in the batches, behind the recovery point.
+        let is_same = truncation_count == self.0.truncation_count.get() && !self.lacks_epoch();
+        if is_same && to > self.recovery_point() {
             self.0.recovery_point.set(to);
         }
         Ok(())
@@ -287,16 +300,19 @@ impl Log {
     /// Leaves the files as a clean stop leaves them: complete indexes, no reserved room, all of it
     /// durable. Nothing may be written afterwards.
     pub async fn close(&self) -> io::Result<()> {
-        let _turn = self.turn().await;
+        let turn = self.turn().await;
         self.check_writable()?;
         let active = self.active();
         // An idle partition's files are as they should be, since its start or its last sync.
         let config = self.config();
+        if self.lacks_epoch() {
+            self.change_epochs(&turn, |_| true).await?;
+        }
         if active.is_unsynced() || active.has_new_entries() || config.preallocate {
             active.finish(&config).await?;
             active.trim().await?;
+            self.0.closed.borrow_mut().push(active);
         }
-        self.0.closed.borrow_mut().push(active);
         self.flush_to(self.end()).await?;
         self.0.failed.set(true);
         self.release_files();
@@ -339,20 +355,21 @@ impl Log {
         self.0.epochs.borrow().end_offset_for(asked, self.end())
     }
 
-    /// `epoch` begins at `start`. It is durable when this returns: a batch of an epoch is never
-    /// visible before.
-    pub async fn assign_epoch(&self, epoch: LeaderEpoch, start: Offset) -> io::Result<()> {
+    /// `epoch` begins at `start`. Its file is written before the recovery point passes its first
+    /// batch: until then a start finds it in the batches.
+    pub async fn begin_epoch(&self, epoch: LeaderEpoch, start: Offset) {
         let turn = self.turn().await;
-        self.assign_epoch_within(&turn, epoch, start).await
+        self.begin_epoch_within(&turn, epoch, start);
     }
 
-    async fn assign_epoch_within(
-        &self,
-        turn: &Share,
-        epoch: LeaderEpoch,
-        start: Offset,
-    ) -> io::Result<()> {
-        self.change_epochs(turn, |epochs| epochs.assign(epoch, start)).await
+    fn begin_epoch_within(&self, _turn: &Share, epoch: LeaderEpoch, start: Offset) {
+        self.0.epochs.borrow_mut().assign(epoch, start);
+    }
+
+    /// Whether the file lacks an epoch that has batches. One without any says nothing that the next
+    /// leader does not say again.
+    fn lacks_epoch(&self) -> bool {
+        self.0.epochs.borrow().any_behind(self.0.epoch_written.get(), self.end())
     }
 
     /// Changes the epochs; the file first.
@@ -365,6 +382,7 @@ impl Log {
         if change(&mut changed) {
             let path = self.0.home.join(epochs::FILE_NAME);
             self.0.home.disk.write_atomically(&path, changed.format().as_bytes()).await?;
+            self.0.epoch_written.set(changed.latest());
             *self.0.epochs.borrow_mut() = changed;
         }
         Ok(())

@@ -130,7 +130,7 @@ pub struct BatchMeta {
     /// Size of the batch, header included.
     pub size_bytes: u32,
     /// Epoch of the leader that appends it; assigned before
-    /// ([`Log::assign_epoch`](super::Log::assign_epoch)).
+    /// ([`Log::begin_epoch`](super::Log::begin_epoch)).
     pub leader_epoch: LeaderEpoch,
 }
 

@@ -20,7 +20,8 @@
 //! with one sync.
 //!
 //! Invariants: offsets only grow; bytes once readable never change in place; an index never points
-//! behind the end of its segment; an epoch is durable before its first batch is visible.
+//! behind the end of its segment; an epoch is in its file before the recovery point passes its
+//! first batch.
 
 mod aborted;
 pub mod checkpoint;

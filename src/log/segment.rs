@@ -87,11 +87,11 @@ impl Segment {
     ) -> io::Result<Self> {
         home.remove(base, super::aborted::ENDING).await?;
         let file = home.open(base, ENDING, OpenMode::Replace).await?;
+        let segment = Self::existing(home, base, Sizes::default(), now);
         if config.preallocate {
             file.preallocate(u64::from(config.segment_bytes)).await?;
+            segment.set_unsynced();
         }
-        let segment = Self::existing(home, base, Sizes::default(), now);
-        segment.set_unsynced();
         segment.offsets.recreate().await?;
         segment.times.recreate().await?;
         *segment.file.borrow_mut() = Some(file);

@@ -318,7 +318,7 @@ fn retention_deletes_by_size_time_and_start_but_not_above_the_watermark() {
         for n in 0..20 {
             append(&log, &batch(n, 1, 100, 1000 + n as i64)).await;
         }
-        log.assign_epoch(LeaderEpoch::new(3), offset(20)).await.expect("assigned");
+        log.begin_epoch(LeaderEpoch::new(3), offset(20)).await;
         let (count, end) = (log.segment_count(), log.end());
         assert_eq!(log.delete_old_segments(at(1 << 40), end).await.expect("none"), 0);
         let lease = log.read(Offset::ZERO, end, 10, AtLeast::OneBatch).await.expect("reads");
@@ -358,7 +358,7 @@ fn truncation_cuts_whole_batches_and_leaves_leases_alone() {
             for n in 0..20 {
                 append(&log, &batch(n * 2, 2, 100, 1000 + (n as i64 * 7) % 20)).await;
             }
-            log.assign_epoch(LeaderEpoch::new(1), offset(38)).await.expect("assigned");
+            log.begin_epoch(LeaderEpoch::new(1), offset(38)).await;
             log.flush().await.expect("flushes");
             log.write_snapshot(offset(40), b"snapshot").await.expect("written");
             let mut leases = Vec::new();

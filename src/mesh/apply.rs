@@ -3,7 +3,7 @@
 //! Deletions come first: a topic may be deleted and created again, under its old name, in one
 //! change.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -17,10 +17,12 @@ use crate::mesh::message::{Answer, CheckpointLine, StartUp};
 use crate::mesh::shard::{PartitionSlot, Shard};
 use crate::metadata::{Delta, Image, ResourceKind, Topic};
 use crate::partition::{Leadership, OpenPartition, Partition};
-use crate::runtime::local::oneshot;
 
 /// Partitions that are opened at the same time: as many as a core has threads for the disk.
 const OPENED_AT_ONCE: usize = 4;
+
+/// Partitions that are closed at the same time: their syncs share commits of the file system.
+const CLOSED_AT_ONCE: usize = 32;
 
 /// Where a partition's log stood, by the checkpoint files.
 #[derive(Clone, Copy, Default)]
@@ -86,27 +88,12 @@ impl Shard {
         self: &Rc<Self>,
         partitions: VecDeque<(PartitionKey, Arc<Topic>, Known)>,
     ) {
-        let openers = OPENED_AT_ONCE.min(partitions.len());
-        let partitions = Rc::new(RefCell::new(partitions));
-        let opening: Vec<_> = (0..openers)
-            .map(|_| {
-                let (shard, partitions) = (self.clone(), partitions.clone());
-                let (told, ended) = oneshot::<()>();
-                self.runtime.spawn("opening partitions", async move {
-                    let _told = told;
-                    loop {
-                        let next = partitions.borrow_mut().pop_front();
-                        let Some((key, topic, known)) = next else { return };
-                        shard.open(key, &topic, known).await;
-                        shard.runtime.pass().await;
-                    }
-                });
-                ended
-            })
-            .collect();
-        for ended in opening {
-            ended.await;
-        }
+        let shard = self.clone();
+        let open = move |(key, topic, known): (PartitionKey, Arc<Topic>, Known)| {
+            let shard = shard.clone();
+            async move { shard.open(key, &topic, known).await }
+        };
+        self.runtime.for_each("opening partitions", OPENED_AT_ONCE, partitions, open).await;
     }
 
     fn directory(&self, topic: &str, partition: i32) -> PathBuf {
@@ -209,11 +196,7 @@ impl Shard {
             } else if let (Some(partition), Some(state)) =
                 (self.partition(*key), topic.partitions.get(&key.partition))
             {
-                let led = partition.lead(self.leadership(state)).await;
-                if let Err(error) = led {
-                    tracing::error!(topic = %topic.name, partition = key.partition, %error,
-                        "the new leader epoch can not be written");
-                }
+                partition.lead(self.leadership(state)).await;
             }
         }
         self.open_some_at_once(new).await;
@@ -307,18 +290,25 @@ impl Shard {
 
     /// Closes all partitions.
     pub(super) async fn close_partitions(self: &Rc<Self>) -> Answer {
-        let mut clean = true;
-        let mut lines = Vec::new();
         let keys: Vec<PartitionKey> = self.partitions().iter().map(Partition::key).collect();
-        for key in keys {
-            let Some(PartitionSlot::Open(partition)) = self.remove_partition(key) else { continue };
-            if let Err(error) = partition.close().await {
-                tracing::error!(topic = %partition.topic(), %error, "the log was not closed");
-                clean = false;
+        let closed = Rc::new((Cell::new(true), RefCell::new(Vec::with_capacity(keys.len()))));
+        let (shard, tell) = (self.clone(), closed.clone());
+        let close = move |key| {
+            let (shard, tell) = (shard.clone(), tell.clone());
+            async move {
+                let Some(PartitionSlot::Open(partition)) = shard.remove_partition(key) else {
+                    return;
+                };
+                if let Err(error) = partition.close().await {
+                    tracing::error!(topic = %partition.topic(), %error, "the log was not closed");
+                    tell.0.set(false);
+                }
+                tell.0.set(tell.0.get() && !partition.is_failed());
+                tell.1.borrow_mut().push(line(&partition));
             }
-            clean &= !partition.is_failed();
-            lines.push(line(&partition));
-        }
+        };
+        self.runtime.for_each("closing partitions", CLOSED_AT_ONCE, keys, close).await;
+        let (mut clean, lines) = (closed.0.get(), closed.1.take());
         // A log that is still being checked is not closed: the next start checks it again.
         clean &= !self.has_unopened();
         if let Some(journal) = self.journal().filter(|_| clean)

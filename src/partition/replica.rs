@@ -163,7 +163,7 @@ impl Partition {
         }
         let producers = load_producers(&log, &open.settings, runtime.wall_clock()).await?;
         if log.latest_epoch().is_none_or(|known| known < open.leadership.epoch) {
-            log.assign_epoch(open.leadership.epoch, log.end()).await?;
+            log.begin_epoch(open.leadership.epoch, log.end()).await;
         }
         let leader = Leader::new(
             Start {
@@ -259,14 +259,13 @@ impl Partition {
     }
 
     /// A new leader epoch or in-sync set, from the metadata.
-    pub async fn lead(&self, leadership: Leadership) -> std::io::Result<()> {
+    pub async fn lead(&self, leadership: Leadership) {
         if leadership.epoch > self.leader_epoch() {
-            self.0.log.assign_epoch(leadership.epoch, self.0.log.end()).await?;
+            self.0.log.begin_epoch(leadership.epoch, self.0.log.end()).await;
             let mut leader = self.0.leader.borrow_mut();
             leader.begin_epoch(leadership.epoch, self.0.log.end());
         }
         self.0.decide(Input::InSyncChanged { in_sync: leadership.in_sync });
-        Ok(())
     }
 
     /// Has `watcher` told when records become readable.
@@ -362,9 +361,13 @@ impl Partition {
         if self.0.failed.get() {
             return Ok(());
         }
-        let snapshot = self.0.producers.borrow().encode_snapshot();
-        self.0.log.write_snapshot(self.0.log.end(), &snapshot).await?;
-        self.0.log.close().await
+        let log = &self.0.log;
+        // An empty log needs none, and an idle one has it.
+        if log.end() > log.start() && log.snapshots().last() != Some(&log.end()) {
+            let snapshot = self.0.producers.borrow().encode_snapshot();
+            log.write_snapshot(log.end(), &snapshot).await?;
+        }
+        log.close().await
     }
 }
 

@@ -15,7 +15,10 @@ pub mod process;
 pub mod real;
 pub mod sim;
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::Future;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::{Instant, ShardId, Timestamp};
@@ -92,6 +95,42 @@ impl Runtime {
         match self {
             Self::Real(core) => core.spawn(name, future),
             Self::Sim(core) => core.spawn(name, future),
+        }
+    }
+
+    /// Does `work` for all `items`, beginning in their order, `at_once` of them at the same time:
+    /// for work that mostly waits.
+    pub async fn for_each<T, F>(
+        &self,
+        name: &'static str,
+        at_once: usize,
+        items: impl IntoIterator<Item = T>,
+        work: impl Fn(T) -> F + 'static,
+    ) where
+        T: 'static,
+        F: Future<Output = ()> + 'static,
+    {
+        let items: VecDeque<T> = items.into_iter().collect();
+        let tasks = at_once.min(items.len());
+        let shared = Rc::new((RefCell::new(items), work));
+        let ended: Vec<local::Answer<()>> = (0..tasks)
+            .map(|_| {
+                let (runtime, shared) = (self.clone(), shared.clone());
+                let (told, ended) = local::oneshot();
+                self.spawn(name, async move {
+                    let _told: local::Reply<()> = told;
+                    loop {
+                        let next = shared.0.borrow_mut().pop_front();
+                        let Some(item) = next else { return };
+                        (shared.1)(item).await;
+                        runtime.pass().await;
+                    }
+                });
+                ended
+            })
+            .collect();
+        for ended in ended {
+            ended.await;
         }
     }
 

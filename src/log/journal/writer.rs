@@ -397,33 +397,21 @@ impl State {
     /// Syncs the logs that a file has batches of, some at once, and forgets them. `false` when that
     /// failed.
     async fn sync_logs(&self, file: &Journaled) -> bool {
-        let logs: VecDeque<Log> = file.logs.borrow().values().cloned().collect();
-        let tasks = SYNCED_AT_ONCE.min(logs.len());
-        let logs = Rc::new(RefCell::new(logs));
+        let logs: Vec<Log> = file.logs.borrow().values().cloned().collect();
         let all_synced = Rc::new(Cell::new(true));
-        let ended: Vec<Answer<()>> = (0..tasks)
-            .map(|_| {
-                let (logs, all_synced) = (logs.clone(), all_synced.clone());
-                let (told, ended) = oneshot();
-                self.runtime.spawn("journal sync", async move {
-                    let _told: Reply<()> = told;
-                    loop {
-                        let next = logs.borrow_mut().pop_front();
-                        let Some(log) = next else { return };
-                        match log.flush().await {
-                            Ok(_) => {}
-                            // Its topic was deleted.
-                            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                            Err(_) => all_synced.set(false),
-                        }
-                    }
-                });
-                ended
-            })
-            .collect();
-        for ended in ended {
-            ended.await;
-        }
+        let tell = all_synced.clone();
+        let sync = move |log: Log| {
+            let tell = tell.clone();
+            async move {
+                match log.flush().await {
+                    Ok(_) => {}
+                    // Its topic was deleted.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(_) => tell.set(false),
+                }
+            }
+        };
+        self.runtime.for_each("journal sync", SYNCED_AT_ONCE, logs, sync).await;
         if all_synced.get() {
             file.logs.borrow_mut().clear();
         }
