@@ -26,6 +26,10 @@ use crate::runtime::local::{first, next_ready};
 /// Client id of the admin client, which may write to internal topics (`AdminUtils`).
 const ADMIN_CLIENT: &str = "__admin_client";
 
+/// What an append may take at least, however short the request's timeout is: in Apache Kafka that
+/// bounds the wait for other replicas only, and 0 is a good one.
+const APPEND_TIME_MIN: Duration = Duration::from_secs(1);
+
 /// Where a partition's answer goes: topic and partition in the answer.
 type Place = (usize, usize);
 
@@ -57,6 +61,7 @@ pub(super) async fn produce(
         asked.push((share.places, shard.ask(share.owner, ask)));
     }
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let timeout = timeout.max(APPEND_TIME_MIN);
     join(shard, asked, timeout, &mut response).await;
     add_log_starts(shard, starts, &mut response).await;
     add_leaders(shard, client, header, &mut response);
