@@ -223,7 +223,12 @@ async fn read(shard: &Rc<Shard>, items: &mut [Item], isolation: Isolation, limit
     }
     let deadline = shard.runtime.now() + limits.wait;
     let at_once = Limits { wait: Duration::ZERO, ..limits };
-    ask_all(shard, items, &owners, isolation, at_once, false).await;
+    if limits.bytes_min > 1 || limits.wait.is_zero() {
+        ask_all(shard, items, &owners, isolation, at_once, false).await;
+    } else {
+        // Any record will do: who has one answers at once, and the others then, too.
+        ask_all(shard, items, &owners, isolation, limits, true).await;
+    }
     loop {
         let found = bytes_of(items);
         let left = deadline.since(shard.runtime.now());
@@ -275,8 +280,7 @@ async fn ask_all(
         fill(items, &owners[place].1, answer);
         if hurries {
             for (_, other) in &asked {
-                let (owner, call) = other.address();
-                shard.hurry(owner, call);
+                shard.hurry(other);
             }
         }
     }

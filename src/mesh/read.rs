@@ -8,7 +8,7 @@ use crate::mesh::message::{Answer, ReadAsk};
 use crate::mesh::shard::{ReplyTo, Shard};
 use crate::partition::replica::Watcher;
 use crate::partition::{FetchError, FetchFrom, Fetched};
-use crate::runtime::local::first;
+use crate::runtime::local::{Answer as Awaited, first};
 
 /// What a pass over the partitions of a read found.
 struct ReadPass {
@@ -21,10 +21,20 @@ struct ReadPass {
 impl Shard {
     pub(super) fn answer_read(self: &Rc<Self>, to: ReplyTo, ask: ReadAsk) {
         let shard = self.clone();
+        let (from, call) = match &to {
+            ReplyTo::Local(_, call) => (self.id(), *call),
+            ReplyTo::Remote(from, call) => (*from, *call),
+        };
+        // Before anything is waited for: the asker may be in a hurry soon.
+        let hurry = ask.wait.map(|_| self.park(from, call));
         self.runtime.spawn("read", async move {
-            let results = match ask.wait {
+            let results = match hurry {
                 None => shard.read_all(&ask.partitions, ask.bytes_max).await.results,
-                Some(_) => shard.read_or_wait(&to, &ask).await,
+                Some(hurry) => {
+                    let results = shard.read_or_wait(&ask, hurry).await;
+                    shard.unpark(from, call);
+                    results
+                }
             };
             shard.reply(to, Answer::Read(results));
         });
@@ -32,8 +42,8 @@ impl Shard {
 
     async fn read_or_wait(
         self: &Rc<Self>,
-        to: &ReplyTo,
         ask: &ReadAsk,
+        mut hurry: Awaited<()>,
     ) -> Vec<Result<Fetched, FetchError>> {
         let deadline = self.runtime.now() + ask.wait.unwrap_or_default();
         loop {
@@ -49,19 +59,11 @@ impl Shard {
             if pass.bytes >= u64::from(ask.bytes_min) || pass.ends_wait || left.is_zero() {
                 return pass.results;
             }
-            let woken = match to {
-                ReplyTo::Local(_) => self.runtime.timeout(left, told).await,
-                ReplyTo::Remote(from, call) => {
-                    let hurry = self.park(*from, *call);
-                    let told = first(told, async {
-                        hurry.await;
-                        None
-                    });
-                    let woken = self.runtime.timeout(left, told).await;
-                    self.unpark(*from, *call);
-                    woken
-                }
-            };
+            let told = first(told, async {
+                (&mut hurry).await;
+                None
+            });
+            let woken = self.runtime.timeout(left, told).await;
             if !matches!(woken, Some(Some(()))) {
                 // The deadline, or the asker wants what there is.
                 return self.read_all(&ask.partitions, ask.bytes_max).await.results;

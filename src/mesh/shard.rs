@@ -80,8 +80,8 @@ pub struct Shard {
 
 /// Where an answer goes.
 pub enum ReplyTo {
-    /// To a task of this core.
-    Local(Reply<Answer>),
+    /// To a task of this core, under its call's number.
+    Local(Reply<Answer>, CallId),
     /// To another core's call.
     Remote(ShardId, CallId),
 }
@@ -299,12 +299,12 @@ impl Shard {
     /// is `None` when it can not come: the lane is full, or the core ends.
     pub fn ask(self: &Rc<Self>, to: ShardId, ask: Ask) -> Asked {
         let (reply, answer) = oneshot();
-        if to == self.id() {
-            self.answer(ReplyTo::Local(reply), ask);
-            return Asked { to, call: None, answer };
-        }
         let call = CallId(self.call_next.get());
         self.call_next.set(call.0 + 1);
+        if to == self.id() {
+            self.answer(ReplyTo::Local(reply, call), ask);
+            return Asked { to, call, answer };
+        }
         self.calls.borrow_mut().insert(call.0, reply);
         self.counters.lane_messages_sent_total.add(1);
         let envelope = Envelope { from: self.id(), call, body: Body::Ask(Box::new(ask)) };
@@ -312,12 +312,15 @@ impl Shard {
             // Dropping the reply answers `None`.
             self.calls.borrow_mut().remove(&envelope.call.0);
         }
-        Asked { to, call: Some(call), answer }
+        Asked { to, call, answer }
     }
 
     /// Wants the answer of a parked read now.
-    pub fn hurry(self: &Rc<Self>, to: ShardId, call: Option<CallId>) {
-        let Some(call) = call else { return };
+    pub fn hurry(self: &Rc<Self>, asked: &Asked) {
+        let (to, call) = (asked.to, asked.call);
+        if to == self.id() {
+            return self.hurried(to, call);
+        }
         let envelope = Envelope { from: self.id(), call, body: Body::Hurry };
         // When the lane is full the read's own deadline ends it.
         let _ = self.lanes.send(to, envelope);
@@ -335,7 +338,7 @@ impl Shard {
     /// Sends an answer where it belongs.
     pub fn reply(self: &Rc<Self>, to: ReplyTo, answer: Answer) {
         match to {
-            ReplyTo::Local(reply) => reply.send(answer),
+            ReplyTo::Local(reply, _) => reply.send(answer),
             ReplyTo::Remote(shard, call) => {
                 self.counters.lane_messages_sent_total.add(1);
                 let body = Body::Answer(Box::new(answer));
@@ -397,16 +400,18 @@ impl Shard {
                     reply.send(*answer);
                 }
             }
-            Body::Hurry => {
-                let parked = self.parked.borrow_mut().remove(&(from, call));
-                if let Some(parked) = parked {
-                    parked.send(());
-                }
-            }
+            Body::Hurry => self.hurried(from, call),
         }
     }
 
-    /// Registers a parked read of another core; the answer resolves when it should hurry.
+    fn hurried(&self, from: ShardId, call: CallId) {
+        let parked = self.parked.borrow_mut().remove(&(from, call));
+        if let Some(parked) = parked {
+            parked.send(());
+        }
+    }
+
+    /// Registers a read that may wait; the answer resolves when it should hurry.
     pub(super) fn park(&self, from: ShardId, call: CallId) -> Awaited<()> {
         let (reply, answer) = oneshot();
         self.parked.borrow_mut().insert((from, call), reply);
@@ -441,15 +446,8 @@ impl Drop for TickWaiter<'_> {
 /// A question under way.
 pub struct Asked {
     to: ShardId,
-    call: Option<CallId>,
+    call: CallId,
     answer: Awaited<Answer>,
-}
-
-impl Asked {
-    /// The core that was asked, and the call's number there when it is another one.
-    pub fn address(&self) -> (ShardId, Option<CallId>) {
-        (self.to, self.call)
-    }
 }
 
 impl Future for Asked {

@@ -1,8 +1,11 @@
 //! A consumer: fetches with sessions and long polls, and what must hold of every answer.
 
+use std::time::Duration;
+
 use corelog::base::{Offset, Uuid};
 use corelog::protocol::ErrorCode;
 use corelog::protocol::batch::Batches;
+use corelog::protocol::builder::{BatchBuilder, NewRecord};
 use corelog::protocol::fetch::{
     FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
 };
@@ -10,6 +13,7 @@ use corelog::protocol::list_offsets::{
     EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsRequest,
     ListOffsetsResponse, ListOffsetsTopic,
 };
+use corelog::protocol::produce::{ProducePartition, ProduceRequest, ProduceTopic};
 use corelog::protocol::record::Records;
 use corelog::runtime::Runtime;
 
@@ -73,6 +77,45 @@ pub async fn read_all(runtime: Runtime, partitions: i32) -> (Vec<i64>, Content) 
         all.extend(consumer.fetch().await);
     }
     panic!("the partitions end at {ends:?}, reading ends at {:?}", consumer.next);
+}
+
+/// The longest time from a record to the answer of a fetch that waits for it, where the partitions
+/// get one in turn, `rounds` times. The fetch would wait for 30 s.
+pub async fn longest_wait(runtime: Runtime, partitions: i32, rounds: i32) -> Duration {
+    let plan = ConsumerPlan {
+        version: SESSIONS_SINCE - 1,
+        wait_ms: 30_000,
+        min_bytes: 1,
+        partition_bytes_max: 1000,
+        isolation_level: 0,
+    };
+    let mut consumer = Consumer::open(runtime.clone(), plan, partitions).await;
+    let mut writer = Connection::open(&runtime).await;
+    let mut longest = Duration::ZERO;
+    for turn in 0..rounds * partitions {
+        let request = consumer.request();
+        let header = consumer.connection.send(SESSIONS_SINCE - 1, &request).await;
+        // It waits by then.
+        runtime.sleep(Duration::from_millis(200)).await;
+        let mut batch = BatchBuilder::new();
+        batch.append(&NewRecord { timestamp: 1, key: None, value: Some(b"1 1"), headers: &[] });
+        let records = batch.build().expect("nothing is compressed");
+        let partitions = vec![ProducePartition { index: turn % partitions, records }];
+        let topic_id = Some(consumer.topic_id);
+        let topics = vec![ProduceTopic { name: topic_name(), topic_id, partitions }];
+        let produce = ProduceRequest { acks: 0, topics, ..ProduceRequest::default() };
+        writer.send(9, &produce).await.expect("no fault is planned");
+        let began = runtime.now();
+        let header = header.expect("no fault is planned");
+        let answer = consumer.connection.receive::<FetchResponse>(&header).await;
+        longest = longest.max(runtime.now().since(began));
+        let mut found = Vec::new();
+        for answer in &answer.expect("no fault is planned").topics[0].partitions {
+            consumer.take(answer, &mut found);
+        }
+        assert_eq!(found.len(), 1, "the record of turn {turn}");
+    }
+    longest
 }
 
 impl Consumer {

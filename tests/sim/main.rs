@@ -26,7 +26,7 @@ use corelog::runtime::sim::{MachineId, ProcessId, World};
 use corelog::runtime::{Disk, Lanes, Runtime};
 
 use check::{Content, Shared, check_beginning};
-use consume::{consume, read_all};
+use consume::{consume, longest_wait, read_all};
 use plan::{Durability, Fault, Plan, Stop};
 use produce::Producer;
 
@@ -256,6 +256,17 @@ fn a_connection_that_is_idle_for_too_long_is_closed() {
     // `connections.max.idle.ms`, as seen from the other end of the network.
     let seconds = lasted.as_secs_f64();
     assert!((599.0..605.0).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn a_fetch_that_waits_is_answered_whichever_core_gets_a_record() {
+    for seed in 0..30 {
+        let run = Run::new(seed);
+        let partitions = run.plan.partitions;
+        let longest =
+            run.world.run(run.clients, move |runtime| longest_wait(runtime, partitions, 2));
+        assert!(longest < Duration::from_secs(1), "seed {seed}: {longest:?}");
+    }
 }
 
 #[test]
