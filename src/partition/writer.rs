@@ -168,6 +168,12 @@ async fn write(inner: &Rc<Inner>, group: Group) -> Result<(), ()> {
     let was_unsynced = inner.unsynced_bytes.get();
     inner.unsynced_bytes.set(was_unsynced + group.size_bytes as u64);
     let sync = unsynced >= inner.settings.borrow().flush_record_count;
+    // A write behind one that is being synced may not overtake it.
+    let waits = sync || inner.syncing.get() && inner.sync_wanted.get().is_some();
+    if !waits {
+        // First of all: without other replicas nobody has to wait for the high watermark then.
+        inner.decide(Input::Written { end });
+    }
     for (done, appended, acks, batch_end) in group.answers {
         match acks {
             RequiredAcks::All => wait_for_watermark(inner, done, appended, batch_end),
@@ -175,15 +181,11 @@ async fn write(inner: &Rc<Inner>, group: Group) -> Result<(), ()> {
             RequiredAcks::Leader | RequiredAcks::None => done(Ok(appended)),
         }
     }
-    // A write behind one that is being synced may not overtake it.
-    if sync || inner.syncing.get() && inner.sync_wanted.get().is_some() {
+    if waits {
         keep_for_journal(inner, group.batches);
         want_sync(inner, Some(end));
-    } else {
-        inner.decide(Input::Written { end });
-        if inner.unsynced_bytes.get() > inner.settings.borrow().unsynced_bytes_max {
-            want_sync(inner, None);
-        }
+    } else if inner.unsynced_bytes.get() > inner.settings.borrow().unsynced_bytes_max {
+        want_sync(inner, None);
     }
     if was_unsynced == 0 && inner.unsynced_bytes.get() > 0 {
         start_flush_timer(inner);
