@@ -172,22 +172,37 @@ fn resolve(image: &Image, list: Vec<(PartitionRef, Wanted)>) -> Vec<Item> {
         .collect()
 }
 
-/// The items of each owner core, in the order of the request.
-fn by_owner(shard: &Shard, items: &[Item]) -> Vec<(ShardId, Vec<usize>)> {
-    let mut owners: Vec<(ShardId, Vec<usize>)> = Vec::new();
+/// One core's part of a fetch.
+struct Owner {
+    core: ShardId,
+    /// Its items, in the order of the request.
+    list: Vec<usize>,
+    /// With fewer bytes than this, it waits.
+    bytes_min: u32,
+}
+
+impl Owner {
+    /// The bytes it had for its items.
+    fn bytes_found(&self, items: &[Item]) -> u64 {
+        self.list.iter().map(|index| length_of(&items[*index].result)).sum()
+    }
+}
+
+fn by_owner(shard: &Shard, items: &[Item], limits: Limits) -> Vec<Owner> {
+    let mut owners: Vec<Owner> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let Ok(key) = item.target else { continue };
-        let owner = shard.owner(key);
-        match owners.iter_mut().find(|(known, _)| *known == owner) {
-            Some((_, list)) => list.push(index),
-            None => owners.push((owner, vec![index])),
+        let core = shard.owner(key);
+        match owners.iter_mut().find(|known| known.core == core) {
+            Some(known) => known.list.push(index),
+            None => owners.push(Owner { core, list: vec![index], bytes_min: limits.bytes_min }),
         }
     }
     owners
 }
 
-fn ask_of(items: &[Item], list: &[usize], isolation: Isolation, limits: Limits) -> ReadAsk {
-    let partitions = list.iter().filter_map(|index| {
+fn ask_of(items: &[Item], owner: &Owner, isolation: Isolation, limits: Limits) -> ReadAsk {
+    let partitions = owner.list.iter().filter_map(|index| {
         let item = &items[*index];
         let from = FetchFrom {
             offset: item.wanted.offset,
@@ -201,7 +216,7 @@ fn ask_of(items: &[Item], list: &[usize], isolation: Isolation, limits: Limits) 
     ReadAsk {
         partitions: partitions.collect(),
         bytes_max: limits.bytes_max,
-        bytes_min: limits.bytes_min,
+        bytes_min: owner.bytes_min,
         wait: (!limits.wait.is_zero()).then_some(limits.wait),
     }
 }
@@ -215,11 +230,11 @@ fn fill(items: &mut [Item], list: &[usize], answer: Option<Answer>) {
 
 /// Reads all items, waiting for enough bytes as long as the request allows.
 async fn read(shard: &Rc<Shard>, items: &mut [Item], isolation: Isolation, limits: Limits) {
-    let owners = by_owner(shard, items);
-    if let [(owner, list)] = owners.as_slice() {
-        let ask = ask_of(items, list, isolation, limits);
-        let answer = shard.ask(*owner, Ask::Read(ask)).await;
-        return fill(items, list, answer);
+    let mut owners = by_owner(shard, items, limits);
+    if let [owner] = owners.as_slice() {
+        let ask = ask_of(items, owner, isolation, limits);
+        let answer = shard.ask(owner.core, Ask::Read(ask)).await;
+        return fill(items, &owner.list, answer);
     }
     let deadline = shard.runtime.now() + limits.wait;
     let at_once = Limits { wait: Duration::ZERO, ..limits };
@@ -236,11 +251,19 @@ async fn read(shard: &Rc<Shard>, items: &mut [Item], isolation: Isolation, limit
         if owners.is_empty() || found >= u64::from(limits.bytes_min) || left.is_zero() || ends {
             return;
         }
-        // Once the missing bytes are there, at least one owner has its part of them.
+        // Once the missing bytes are there, at least one owner has its part of them beyond what it
+        // had: asked for less, it would answer at once, again and again.
         let missing = u64::from(limits.bytes_min) - found;
-        let part = missing.div_ceil(owners.len() as u64) as u32;
-        let waiting = Limits { bytes_min: part.max(1), wait: left, ..limits };
-        ask_all(shard, items, &owners, isolation, waiting, true).await;
+        let part = missing.div_ceil(owners.len() as u64);
+        for owner in &mut owners {
+            let wanted = owner.bytes_found(items) + part;
+            owner.bytes_min = u32::try_from(wanted).unwrap_or(u32::MAX);
+        }
+        let waiting = Limits { wait: left, ..limits };
+        if !ask_all(shard, items, &owners, isolation, waiting, true).await {
+            // No room for a question: what there is has to do.
+            return;
+        }
     }
 }
 
@@ -257,33 +280,37 @@ fn length_of(result: &Result<Fetched, FetchError>) -> u64 {
     slice.map_or(0, |slice| u64::from(slice.length))
 }
 
-/// Asks every owner. With `hurries`, the first answer has the other owners answer too.
+/// Asks every owner; whether all have answered. With `hurries`, the first answer has the other
+/// owners answer too.
 async fn ask_all(
     shard: &Rc<Shard>,
     items: &mut [Item],
-    owners: &[(ShardId, Vec<usize>)],
+    owners: &[Owner],
     isolation: Isolation,
     limits: Limits,
     hurries: bool,
-) {
+) -> bool {
+    let mut all_answered = true;
     let mut asked: Vec<(usize, Asked)> = owners
         .iter()
         .enumerate()
-        .map(|(place, (owner, list))| {
-            let ask = ask_of(items, list, isolation, limits);
-            (place, shard.ask(*owner, Ask::Read(ask)))
+        .map(|(place, owner)| {
+            let ask = ask_of(items, owner, isolation, limits);
+            (place, shard.ask(owner.core, Ask::Read(ask)))
         })
         .collect();
     while !asked.is_empty() {
         let (at, answer) = first_of(&mut asked).await;
         let (place, _) = asked.swap_remove(at);
-        fill(items, &owners[place].1, answer);
+        all_answered &= answer.is_some();
+        fill(items, &owners[place].list, answer);
         if hurries {
             for (_, other) in &asked {
                 shard.hurry(other);
             }
         }
     }
+    all_answered
 }
 
 /// The first question that is answered: its place in `asked`, and the answer.

@@ -40,13 +40,14 @@ const STOPPED_AFTER: Duration = Duration::from_secs(10);
 const STEPS_MAX: u64 = 5_000_000;
 
 /// Seeds that once failed, each with what it found.
-const KEPT: [(u64, &str); 4] = [
+const KEPT: [(u64, &str); 5] = [
     (2, "a power loss took the new log directory, whose own name had never been synced"),
     (
         138,
         "a partition whose log was being checked refused a producer's first batch and took the second",
     ),
     (343, "a power loss took a partition whose first start was killed before its name was synced"),
+    (354, "a fetch that had a part of the bytes it wants asked for more of them without a pause"),
     (
         426,
         "records that a kill left in the page cache were served unsynced, and lost with the power",
