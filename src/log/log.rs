@@ -45,6 +45,8 @@ pub(super) struct Inner {
     pub(super) truncation_count: Cell<u64>,
     /// Set when the files may differ from what is known: nothing is written any more.
     pub(super) failed: Cell<bool>,
+    /// Its topic was deleted: its directory may be another log's by now.
+    abandoned: Cell<bool>,
     /// One who changes the log holds its only unit.
     turn: Budget,
     /// One who syncs the log holds its only unit.
@@ -78,6 +80,7 @@ impl Log {
             snapshots: RefCell::new(loaded.snapshots),
             truncation_count: Cell::new(0),
             failed: Cell::new(false),
+            abandoned: Cell::new(false),
             turn: Budget::new(1),
             flushing: Budget::new(1),
             closed: RefCell::new(loaded.changed),
@@ -248,6 +251,9 @@ impl Log {
     /// Makes everything below `to` durable (`LocalLog.flush`). After a failure pages may be lost,
     /// and the log refuses writes.
     pub(super) async fn flush_to(&self, to: Offset) -> io::Result<()> {
+        if self.0.abandoned.get() {
+            return Ok(());
+        }
         if self.lacks_epoch() {
             // Before the flush's turn is taken: who closes the log has this one and waits for that.
             let turn = self.turn().await;
@@ -317,6 +323,14 @@ impl Log {
         self.0.failed.set(true);
         self.release_files();
         Ok(())
+    }
+
+    /// Ends a log whose topic was deleted: nothing of it is written or synced any more, and its
+    /// room on the disk is free once its files are removed, whoever still knows the log.
+    pub fn abandon(&self) {
+        self.0.abandoned.set(true);
+        self.0.failed.set(true);
+        self.release_files();
     }
 
     /// Lets all files and remembered places go; the next use opens and finds them again. For

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::{LeaderEpoch, Offset, Timestamp};
 use crate::log::testing::{
-    append, batch, batches_of, bytes_of, file, names, offset, open, put, read_all, setup,
+    DIRECTORY, append, batch, batches_of, bytes_of, file, names, offset, open, put, read_all, setup,
 };
 use crate::log::{AbortedTransaction, AtLeast, Log, LogConfig, OpenError, ReadError};
 use crate::protocol::batch::{BatchHeader, HEADER_BYTES};
@@ -463,6 +463,24 @@ fn a_failed_write_leaves_nothing_behind_and_a_failed_sync_ends_the_log() {
         assert!(log.flush().await.is_err());
         assert!(log.is_failed() && log.recovery_point() == Offset::ZERO);
         assert!(log.append(&[batch(2, 1, 20, 1000)]).await.is_err());
+    });
+}
+
+#[test]
+fn a_log_whose_topic_was_deleted_leaves_the_next_one_of_its_name_alone() {
+    block_on(15, |runtime| async move {
+        let (log, _) = open(&runtime, &small()).await;
+        log.begin_epoch(LeaderEpoch::new(3), Offset::ZERO).await;
+        append(&log, &batch(0, 1, 100, 1000)).await;
+        log.abandon();
+        let disk = runtime.disk();
+        disk.rename(DIRECTORY.as_ref(), "/data/t-0.deleted".as_ref()).await.expect("it moves");
+        let (next, _) = open(&runtime, &small()).await;
+        let before = names(&runtime).await;
+        log.flush().await.expect("there is nothing to do");
+        assert!(log.append(&[batch(1, 1, 100, 1000)]).await.is_err());
+        assert_eq!(names(&runtime).await, before);
+        assert_eq!((next.end(), next.latest_epoch()), (Offset::ZERO, None));
     });
 }
 
