@@ -3,7 +3,6 @@
 //! Deletions come first: a topic may be deleted and created again, under its old name, in one
 //! change.
 
-use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -292,24 +291,27 @@ impl Shard {
     /// Closes all partitions.
     pub(super) async fn close_partitions(self: &Rc<Self>) -> Answer {
         let keys: Vec<PartitionKey> = self.partitions().iter().map(Partition::key).collect();
-        let closed = Rc::new((Cell::new(true), RefCell::new(Vec::with_capacity(keys.len()))));
-        let (shard, tell) = (self.clone(), closed.clone());
+        let count = keys.len();
+        let shard = self.clone();
         let close = move |key| {
-            let (shard, tell) = (shard.clone(), tell.clone());
+            let shard = shard.clone();
             async move {
                 let Some(PartitionSlot::Open(partition)) = shard.remove_partition(key) else {
-                    return;
+                    return None;
                 };
-                if let Err(error) = partition.close().await {
+                let closed = partition.close().await;
+                if let Err(error) = &closed {
                     tracing::error!(topic = %partition.topic(), %error, "the log was not closed");
-                    tell.0.set(false);
                 }
-                tell.0.set(tell.0.get() && !partition.is_failed());
-                tell.1.borrow_mut().push(line(&partition));
+                Some((line(&partition), closed.is_ok() && !partition.is_failed()))
             }
         };
-        self.runtime.for_each("closing partitions", CLOSED_AT_ONCE, keys, close).await;
-        let (mut clean, lines) = (closed.0.get(), closed.1.take());
+        let closed = self.runtime.for_each("closing partitions", CLOSED_AT_ONCE, keys, close).await;
+        // One whose closing panicked has no output.
+        let mut clean = closed.len() == count;
+        let (lines, cleanly): (Vec<CheckpointLine>, Vec<bool>) =
+            closed.into_iter().flatten().unzip();
+        clean &= cleanly.into_iter().all(|is_clean| is_clean);
         // A log that is still being checked is not closed: the next start checks it again.
         clean &= !self.has_unopened();
         if let Some(journal) = self.journal().filter(|_| clean)

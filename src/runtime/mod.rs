@@ -99,30 +99,35 @@ impl Runtime {
     }
 
     /// Does `work` for all `items`, beginning in their order, `at_once` of them at the same time:
-    /// for work that mostly waits.
+    /// for work that mostly waits. Returns the outputs as they came; fewer than there are items
+    /// when work has panicked.
     pub async fn for_each<T, F>(
         &self,
         name: &'static str,
         at_once: usize,
         items: impl IntoIterator<Item = T>,
         work: impl Fn(T) -> F + 'static,
-    ) where
+    ) -> Vec<F::Output>
+    where
         T: 'static,
-        F: Future<Output = ()> + 'static,
+        F: Future<Output: 'static> + 'static,
     {
         let items: VecDeque<T> = items.into_iter().collect();
         let tasks = at_once.min(items.len());
+        let outputs = Rc::new(RefCell::new(Vec::with_capacity(items.len())));
         let shared = Rc::new((RefCell::new(items), work));
         let ended: Vec<local::Answer<()>> = (0..tasks)
             .map(|_| {
                 let (runtime, shared) = (self.clone(), shared.clone());
+                let outputs = outputs.clone();
                 let (told, ended) = local::oneshot();
                 self.spawn(name, async move {
                     let _told: local::Reply<()> = told;
                     loop {
                         let next = shared.0.borrow_mut().pop_front();
                         let Some(item) = next else { return };
-                        (shared.1)(item).await;
+                        let output = (shared.1)(item).await;
+                        outputs.borrow_mut().push(output);
                         runtime.pass().await;
                     }
                 });
@@ -132,6 +137,7 @@ impl Runtime {
         for ended in ended {
             ended.await;
         }
+        outputs.take()
     }
 
     /// Waits for `duration`.

@@ -26,7 +26,7 @@ const WRITE_BYTES_MAX: u64 = 1 << 20;
 /// Entries in one write at most: a vectored write takes 1,024 parts, three an entry.
 const WRITE_ENTRIES_MAX: usize = 256;
 
-/// Bytes of a commit at most. Larger ones gain nothing: their log is synced instead.
+/// Bytes of a commit's batches at most. Larger ones gain nothing: their log is synced instead.
 const COMMIT_BYTES_MAX: u64 = 256 << 10;
 
 /// Zeros written at once when a file is prepared.
@@ -398,24 +398,18 @@ impl State {
     /// failed.
     async fn sync_logs(&self, file: &Journaled) -> bool {
         let logs: Vec<Log> = file.logs.borrow().values().cloned().collect();
-        let all_synced = Rc::new(Cell::new(true));
-        let tell = all_synced.clone();
-        let sync = move |log: Log| {
-            let tell = tell.clone();
-            async move {
-                match log.flush().await {
-                    Ok(_) => {}
-                    // Its topic was deleted.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(_) => tell.set(false),
-                }
-            }
+        let count = logs.len();
+        let sync = async |log: Log| match log.flush().await {
+            Ok(_) => true,
+            // Its topic was deleted.
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
-        self.runtime.for_each("journal sync", SYNCED_AT_ONCE, logs, sync).await;
-        if all_synced.get() {
+        let synced = self.runtime.for_each("journal sync", SYNCED_AT_ONCE, logs, sync).await;
+        let all_synced = synced.len() == count && synced.into_iter().all(|is_synced| is_synced);
+        if all_synced {
             file.logs.borrow_mut().clear();
         }
-        all_synced.get()
+        all_synced
     }
 }
 

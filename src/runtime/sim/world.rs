@@ -613,6 +613,34 @@ mod tests {
     }
 
     #[test]
+    fn work_for_each_item_returns_the_outputs_of_what_did_not_panic() {
+        let world = World::new(9);
+        world.tolerate_panics();
+        let machine = world.machine("host");
+        let got = Rc::new(RefCell::new(Vec::new()));
+        let outputs = got.clone();
+        world.start_process(machine, "broker", 1, move |runtime, _: Lanes<()>| {
+            let outputs = outputs.clone();
+            async move {
+                let later = runtime.clone();
+                let work = move |item: u64| {
+                    let runtime = later.clone();
+                    async move {
+                        runtime.sleep(Duration::from_millis(item)).await;
+                        assert!(item != 5, "broken");
+                        item * 10
+                    }
+                };
+                *outputs.borrow_mut() = runtime.for_each("work", 3, 1..=7, work).await;
+            }
+        });
+        world.run_for(Duration::from_secs(1));
+        let mut outputs = got.take();
+        outputs.sort_unstable();
+        assert_eq!(outputs, [10, 20, 30, 40, 60, 70]);
+    }
+
+    #[test]
     fn a_terminated_process_ends_itself_and_a_killed_one_runs_no_more() {
         for seed in 0..20 {
             let world = World::new(seed);
