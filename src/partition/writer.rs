@@ -206,19 +206,16 @@ fn wait_for_watermark(inner: &Inner, done: Done, appended: Appended, end: Offset
     inner.decide(Input::Await { ticket: Ticket(ticket), end });
 }
 
-/// Bytes that wait for the journal at most: with more, syncing the log costs no more.
-const TO_JOURNAL_BYTES_MAX: u64 = 256 << 10;
-
 /// Keeps what was written until it is made durable, where the journal may do that: every write is
 /// synced.
 fn keep_for_journal(inner: &Inner, batches: Vec<AppendBatch>) {
-    if inner.journal.is_none() || inner.settings.borrow().flush_record_count > 1 {
+    let Some(journal) = &inner.journal else { return };
+    if inner.settings.borrow().flush_record_count > 1 {
         return;
     }
     let mut kept = inner.to_journal.borrow_mut();
     kept.extend(batches);
-    if kept.iter().map(|batch| u64::from(batch.meta.size_bytes)).sum::<u64>() > TO_JOURNAL_BYTES_MAX
-    {
+    if !journal.takes(&kept) {
         kept.clear();
     }
 }

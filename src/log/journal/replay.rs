@@ -8,13 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::{LeaderEpoch, Offset, PartitionKey};
+use crate::log::Log;
 use crate::log::message::AppendBatch;
 use crate::log::recovery::meta_of;
-use crate::log::{Log, journal::format};
 use crate::protocol::batch::{BatchHeader, BatchView};
 use crate::runtime::{Disk, File, OpenMode, Runtime};
 
-use super::format::{EntryHeader, HEADER_BYTES, parse_file_name, parse_header};
+use super::format::{ENTRY_BYTES, EntryHeader, HEADER_BYTES, parse_file_name, parse_header};
 
 /// What is read at once: more than the largest entry.
 const BLOCK_BYTES: usize = 2 << 20;
@@ -72,7 +72,9 @@ impl Found {
                 let rest = block.get((position - block_position) as usize..)?;
                 let header = EntryHeader::parse(rest)?;
                 let entry = rest.get(..usize::try_from(header.size_bytes()).ok()?)?;
-                header.is_intact(entry).then(|| (header, BatchHeader::parse(&entry[ENTRY..]).ok()))
+                header
+                    .is_intact(entry)
+                    .then(|| (header, BatchHeader::parse(&entry[ENTRY_BYTES..]).ok()))
             };
             let mut next = whole(&block, block_position);
             if next.is_none() && block_position < position {
@@ -91,7 +93,7 @@ impl Found {
             };
             self.entries.entry(header.key).or_default().push(Entry {
                 path: path.clone(),
-                position: position + ENTRY as u64,
+                position: position + ENTRY_BYTES as u64,
                 batch_bytes: header.batch_bytes,
                 base_offset,
                 generation,
@@ -132,8 +134,6 @@ impl Found {
         }
     }
 }
-
-const ENTRY: usize = format::ENTRY_BYTES;
 
 /// Appends to `log` what `entries` have beyond its end; how many batches that were.
 pub async fn replay(runtime: &Runtime, log: &Log, entries: &[Entry]) -> io::Result<usize> {

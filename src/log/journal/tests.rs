@@ -186,7 +186,6 @@ fn a_damaged_journal_ends_where_the_damage_is() {
             for raw in [&whole[..at], &flipped] {
                 put(&runtime, 1, raw).await;
                 let found = Found::find(&runtime, Path::new(DATA)).await.expect("it is read");
-                // The room behind the header's checksum field is all that may be wrong.
                 assert_eq!(found.entry_count(), good, "byte {at}");
             }
         }

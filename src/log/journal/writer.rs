@@ -26,7 +26,7 @@ const WRITE_BYTES_MAX: u64 = 1 << 20;
 /// Entries in one write at most: a vectored write takes 1,024 parts, three an entry.
 const WRITE_ENTRIES_MAX: usize = 256;
 
-/// Bytes of a commit's batches at most. Larger ones gain nothing: their log is synced instead.
+/// Bytes of a commit at most. Larger ones gain nothing: their log is synced instead.
 const COMMIT_BYTES_MAX: u64 = 256 << 10;
 
 /// Zeros written at once when a file is prepared.
@@ -140,11 +140,7 @@ impl Journal {
         batches: Vec<AppendBatch>,
     ) -> Option<Answer<()>> {
         let this = &*self.0;
-        let entry_bytes =
-            |batch: &AppendBatch| ENTRY_BYTES as u64 + u64::from(batch.meta.size_bytes);
-        let size_bytes: u64 = batches.iter().map(entry_bytes).sum();
-        let fits = size_bytes <= COMMIT_BYTES_MAX.min(this.file_bytes.saturating_sub(HEADER))
-            && batches.len() <= WRITE_ENTRIES_MAX;
+        let fits = self.takes(&batches);
         match this.phase.get() {
             Phase::Ready(_) if fits => {}
             Phase::Unused if this.file_bytes > HEADER => {
@@ -158,6 +154,7 @@ impl Journal {
             _ => return None,
         }
         let (reply, answer) = oneshot();
+        let size_bytes = entries_bytes(&batches);
         let commit = Commit { key, log: log.clone(), batches, size_bytes, reply };
         this.waiting.borrow_mut().push_back(commit);
         if !this.busy.replace(true) {
@@ -170,6 +167,12 @@ impl Journal {
             });
         }
         Some(answer)
+    }
+
+    /// Whether one commit may have all of `batches`: with more, syncing the log costs no more.
+    pub fn takes(&self, batches: &[AppendBatch]) -> bool {
+        let room = self.0.file_bytes.saturating_sub(HEADER);
+        batches.len() <= WRITE_ENTRIES_MAX && entries_bytes(batches) <= COMMIT_BYTES_MAX.min(room)
     }
 
     /// Has the files made, in the background.
@@ -214,6 +217,11 @@ impl Journal {
 }
 
 const HEADER: u64 = HEADER_BYTES as u64;
+
+/// What `batches` take in a file.
+fn entries_bytes(batches: &[AppendBatch]) -> u64 {
+    batches.iter().map(|batch| ENTRY_BYTES as u64 + u64::from(batch.meta.size_bytes)).sum()
+}
 
 impl State {
     fn rest(&self) {
