@@ -205,7 +205,6 @@ impl Source for Prepared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::NodeId;
     use crate::cli::args::SizeRange;
     use crate::protocol::Message;
     use crate::protocol::batch::Batches;
@@ -213,11 +212,6 @@ mod tests {
     use crate::protocol::frame::{RequestHeader, split_frame};
     use crate::protocol::produce::ProduceRequest;
     use crate::runtime::Chunk;
-
-    fn target(partitions: i32) -> Target {
-        let leaders = (0..partitions).map(|index| (index, NodeId(1 + index % 2))).collect();
-        Target { name: "bench".to_owned(), id: None, leaders }
-    }
 
     #[test]
     fn idempotent_producers_number_the_records_of_each_partition_without_a_gap() {
@@ -229,7 +223,7 @@ mod tests {
             codec: Codec::None,
         };
         let batches = recipe.prepare(7, &mut Random::new(1)).expect("builds");
-        let target = target(4);
+        let target = producers::target(4);
         let mut source = Prepared {
             place: 2,
             partitions: vec![0, 2],

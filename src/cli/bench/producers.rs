@@ -161,14 +161,16 @@ async fn producer(dialogue: &mut Dialogue, load: &LoadArgs) -> Outcome<Option<Pr
     Err(ClientError::refused("a producer id", ErrorCode::CoordinatorLoadInProgress, None))
 }
 
+/// A topic whose partitions are led by two brokers in turn.
+#[cfg(test)]
+pub(super) fn target(partitions: i32) -> Target {
+    let leaders = (0..partitions).map(|index| (index, NodeId(1 + index % 2))).collect();
+    Target { name: "bench".to_owned(), id: None, leaders }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn target(partitions: i32) -> Target {
-        let leaders = (0..partitions).map(|index| (index, NodeId(1 + index % 2))).collect();
-        Target { name: "bench".to_owned(), id: None, leaders }
-    }
 
     #[test]
     fn the_requests_of_all_connections_are_as_far_apart_as_those_of_one() {
