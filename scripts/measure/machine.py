@@ -67,17 +67,6 @@ def own_seconds():
     return sum(usage.ru_utime + usage.ru_stime for usage in rows)
 
 
-def task_seconds(pid):
-    """CPU seconds of the living threads of a process, to the nanosecond: for idle processes."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            total += int((task / "schedstat").read_text().split()[0])
-        except OSError:
-            continue
-    return total / 1e9
-
-
 def threads(pid):
     """[(name, CPU seconds)] of the living threads of a process; several may have one name."""
     found = []
@@ -88,6 +77,11 @@ def threads(pid):
         except OSError:
             continue
     return found
+
+
+def task_seconds(pid):
+    """CPU seconds of the living threads of a process, to the nanosecond: for idle processes."""
+    return sum(seconds for _, seconds in threads(pid))
 
 
 def raise_files(wanted=FILES_WANTED):
