@@ -14,7 +14,7 @@ use crate::runtime::local::Share;
 /// What an idle connection has allocated for its next frame.
 const IDLE_BUFFER_BYTES: usize = 1 << 10;
 
-/// What is read ahead at most beyond the frame that is being read.
+/// Frames of more than this are read by themselves; behind smaller ones the next may come along.
 const READ_AHEAD_BYTES: usize = 64 << 10;
 
 /// What is allocated for an announced frame before any of it has arrived.
@@ -66,7 +66,11 @@ impl Frames {
             if let Some(length) = self.announced()? {
                 break length;
             }
-            let ahead = self.frame_bytes_last.clamp(IDLE_BUFFER_BYTES, READ_AHEAD_BYTES);
+            let ahead = match self.frame_bytes_last {
+                // What is read before a large frame's room is made is copied into it.
+                READ_AHEAD_BYTES.. => IDLE_BUFFER_BYTES,
+                last => last.max(IDLE_BUFFER_BYTES),
+            };
             if self.fill(ahead).await? == 0 {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Truncated) };
             }
@@ -109,33 +113,7 @@ impl Frames {
     /// Reads some bytes behind what is buffered, making room for `wanted`. Nothing is lost when
     /// this is dropped half way.
     async fn fill(&mut self, wanted: usize) -> Result<usize, FrameError> {
-        let mut room = Room::new(&mut self.buffer, wanted);
-        let count = self.reader.read(room.bytes()).await.map_err(FrameError::Io)?;
-        room.filled += count;
-        Ok(count)
-    }
-}
-
-/// Room behind what is buffered. What was not filled is taken away at the end.
-struct Room<'a> {
-    buffer: &'a mut BytesMut,
-    filled: usize,
-}
-
-impl<'a> Room<'a> {
-    fn new(buffer: &'a mut BytesMut, wanted: usize) -> Self {
-        let filled = buffer.len();
-        buffer.resize(filled + wanted, 0);
-        Self { buffer, filled }
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.filled..]
-    }
-}
-
-impl Drop for Room<'_> {
-    fn drop(&mut self) {
-        self.buffer.truncate(self.filled);
+        self.buffer.reserve(wanted);
+        self.reader.read_to_spare(&mut self.buffer, wanted).await.map_err(FrameError::Io)
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{FileSlice, real, sim};
 
@@ -95,6 +95,20 @@ impl StreamReader {
         match self {
             Self::Real(reader) => reader.read(buffer).await,
             Self::Sim(reader) => reader.read(buffer).await,
+        }
+    }
+
+    /// Reads some bytes, at most `length`, to the end of `buffer`, which must have that much spare
+    /// capacity: the room needs no zeros first. 0 when the peer will send no more. Nothing is lost
+    /// when this is dropped half way.
+    pub async fn read_to_spare(
+        &mut self,
+        buffer: &mut BytesMut,
+        length: usize,
+    ) -> io::Result<usize> {
+        match self {
+            Self::Real(reader) => reader.read_to_spare(buffer, length).await,
+            Self::Sim(reader) => reader.read_to_spare(buffer, length).await,
         }
     }
 }

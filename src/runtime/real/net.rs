@@ -14,6 +14,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tracing::warn;
 
 use crate::base::ShardId;
@@ -408,10 +409,14 @@ impl Socket {
         }
     }
 
-    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let asked = buffer.len();
-        let poll =
-            self.watched.poll_when_ready(Side::Read, cx, || (&self.stream).read(&mut *buffer));
+    /// Receives by `receive`, which asks for that many bytes.
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        asked: usize,
+        receive: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let poll = self.watched.poll_when_ready(Side::Read, cx, receive);
         if let Poll::Ready(Ok(read)) = poll {
             // That was all; but no change will tell again of an end that was told already.
             if read < asked && !self.watched.readiness.has_ended() {
@@ -438,7 +443,20 @@ pub struct StreamReader {
 impl StreamReader {
     /// Reads some bytes; 0 when the peer will send no more.
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.socket.poll_read(cx, buffer)).await
+        let asked = buffer.len();
+        let socket = &self.socket;
+        poll_fn(|cx| socket.poll_read(cx, asked, || (&socket.stream).read(buffer))).await
+    }
+
+    /// See [`StreamReader`](crate::runtime::StreamReader::read_to_spare).
+    pub async fn read_to_spare(
+        &mut self,
+        buffer: &mut BytesMut,
+        length: usize,
+    ) -> io::Result<usize> {
+        let socket = &self.socket;
+        let mut receive = || sys::receive_to_spare(socket.as_fd(), buffer, length);
+        poll_fn(|cx| socket.poll_read(cx, length, &mut receive)).await
     }
 }
 

@@ -14,6 +14,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use bytes::BytesMut;
+
 /// Most parts one vectored call takes (the kernel's `UIO_MAXIOV`).
 pub(super) const PARTS_MAX: usize = 1024;
 
@@ -137,6 +139,23 @@ pub(super) fn read_at_to_spare(
     // SAFETY: the kernel wrote `read <= length` bytes behind the buffer's old end.
     unsafe { buffer.set_len(buffer.len() + read) };
     Ok(read)
+}
+
+/// Receives up to `length` bytes, without waiting, to the end of `buffer`, which must have that
+/// much spare capacity; returns how many came.
+pub(super) fn receive_to_spare(
+    socket: BorrowedFd<'_>,
+    buffer: &mut BytesMut,
+    length: usize,
+) -> io::Result<usize> {
+    let spare = buffer.spare_capacity_mut();
+    let (start, length) = (spare.as_mut_ptr().cast(), length.min(spare.len()));
+    // SAFETY: these bytes are spare capacity of `buffer`, borrowed for the call.
+    let received =
+        retried(|| unsafe { libc::recv(socket.as_raw_fd(), start, length, libc::MSG_DONTWAIT) })?;
+    // SAFETY: the kernel wrote `received <= length` bytes behind the buffer's old end.
+    unsafe { buffer.set_len(buffer.len() + received) };
+    Ok(received)
 }
 
 /// Sends `parts` without waiting; returns how many bytes the socket took.

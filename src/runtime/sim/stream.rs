@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::runtime::{Chunk, FileLease, FileSlice};
 
@@ -316,6 +316,24 @@ impl StreamReader {
     /// See [`StreamReader`](crate::runtime::StreamReader::read).
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| self.socket.poll_read(buffer, cx)).await
+    }
+
+    /// See [`StreamReader`](crate::runtime::StreamReader::read_to_spare).
+    pub async fn read_to_spare(
+        &mut self,
+        buffer: &mut BytesMut,
+        length: usize,
+    ) -> io::Result<usize> {
+        poll_fn(|cx| {
+            let filled = buffer.len();
+            let room = length.min(buffer.capacity() - filled);
+            buffer.resize(filled + room, 0);
+            let poll = self.socket.poll_read(&mut buffer[filled..], cx);
+            let received = if let Poll::Ready(Ok(count)) = poll { count } else { 0 };
+            buffer.truncate(filled + received);
+            poll
+        })
+        .await
     }
 
     /// The address and port the connection was accepted at; `None` at the end that asked for it.
