@@ -91,6 +91,7 @@ pub async fn serve(shard: Rc<Shard>, client: Rc<Client>, accepted: Accepted) {
             }
         }
     }
+    client.standing.end(&shard);
     shard.counters.connections_open.sub(1);
 }
 

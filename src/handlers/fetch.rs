@@ -1,24 +1,19 @@
-//! Fetch: sessions and limits on the connection's core, reading on the owners'.
-//!
-//! One owner: a single question that the owner answers when there is enough to read or the wait is
-//! over. Several owners: each is asked at once; if too little came together, each is asked again
-//! to wait, and the first that has something ends the wait of the others.
+//! Fetch: sessions and limits on the connection's core, reading on the owners' (see `read`).
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::base::{LeaderEpoch, Offset, PartitionKey, ShardId};
+use crate::base::{LeaderEpoch, Offset, PartitionKey};
+use crate::handlers::read::{Item, Limits, Reading};
 use crate::handlers::session::{
     Answered, Context, PartitionRef, SessionAsk, SessionError, TopicRef, Wanted,
 };
 use crate::handlers::{Client, Response, answer, answer_with};
-use crate::mesh::message::ReadAsk;
-use crate::mesh::shard::Asked;
-use crate::mesh::{Answer, Ask, Shard};
+use crate::mesh::Shard;
 use crate::metadata::{Image, Topic};
-use crate::partition::{FetchError, FetchFrom, Fetched, Isolation};
+use crate::partition::{FetchError, Fetched, Isolation};
 use crate::protocol::fetch::{
     AbortedTransaction, EpochEnd, FetchPartitionResponse, FetchRequest, FetchResponse,
     FetchTopicResponse,
@@ -28,23 +23,6 @@ use crate::protocol::produce::CurrentLeader;
 use crate::protocol::wire::Records;
 use crate::protocol::{ErrorCode, Malformed, Message, Str};
 use crate::runtime::FileSlice;
-
-/// One partition of the fetch, from question to answer.
-struct Item {
-    asked: PartitionRef,
-    wanted: Wanted,
-    /// The partition, or why it can not be read.
-    target: Result<PartitionKey, ErrorCode>,
-    result: Result<Fetched, FetchError>,
-}
-
-/// Limits of the whole request.
-#[derive(Clone, Copy)]
-struct Limits {
-    bytes_max: u32,
-    bytes_min: u32,
-    wait: Duration,
-}
 
 pub(super) async fn fetch(
     shard: &Rc<Shard>,
@@ -74,7 +52,12 @@ pub(super) async fn fetch(
         }
     }
     let limits = limits(shard, &request);
-    read(shard, &mut items, isolation(&request), limits).await;
+    let session = match &context {
+        Context::Incremental { id, .. } => Some(*id),
+        Context::Full | Context::Sessionless => None,
+    };
+    let reading = Reading { shard, standing: &client.standing, session, limits };
+    reading.read(&mut items).await;
     trim(&mut items, limits.bytes_max);
     Ok(respond(shard, client, header, &context, items))
 }
@@ -140,7 +123,7 @@ fn limits(shard: &Shard, request: &FetchRequest) -> Limits {
     let bytes_max = bytes_max.min(shard.config().fetch_bytes_max);
     let bytes_min = u32::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    Limits { bytes_max, bytes_min, wait }
+    Limits { bytes_max, bytes_min, wait, isolation: isolation(request) }
 }
 
 fn find<'a>(image: &'a Image, topic: &TopicRef) -> Result<&'a Topic, ErrorCode> {
@@ -167,163 +150,9 @@ fn resolve(image: &Image, list: Vec<(PartitionRef, Wanted)>) -> Vec<Item> {
                 let key = PartitionKey { topic: topic.id, partition: asked.partition };
                 known.then_some(key).ok_or(ErrorCode::UnknownTopicOrPartition)
             });
-            Item { asked, wanted, target, result: Err(FetchError::NotLeader) }
+            Item { asked, wanted, target, result: Some(Err(FetchError::NotLeader)) }
         })
         .collect()
-}
-
-/// One core's part of a fetch.
-struct Owner {
-    core: ShardId,
-    /// Its items, in the order of the request.
-    list: Vec<usize>,
-    /// With fewer bytes than this, it waits.
-    bytes_min: u32,
-}
-
-impl Owner {
-    /// The bytes it had for its items.
-    fn bytes_found(&self, items: &[Item]) -> u64 {
-        self.list.iter().map(|index| length_of(&items[*index].result)).sum()
-    }
-}
-
-fn by_owner(shard: &Shard, items: &[Item], limits: Limits) -> Vec<Owner> {
-    let mut owners: Vec<Owner> = Vec::new();
-    for (index, item) in items.iter().enumerate() {
-        let Ok(key) = item.target else { continue };
-        let core = shard.owner(key);
-        match owners.iter_mut().find(|known| known.core == core) {
-            Some(known) => known.list.push(index),
-            None => owners.push(Owner { core, list: vec![index], bytes_min: limits.bytes_min }),
-        }
-    }
-    owners
-}
-
-fn ask_of(items: &[Item], owner: &Owner, isolation: Isolation, limits: Limits) -> ReadAsk {
-    let partitions = owner.list.iter().filter_map(|index| {
-        let item = &items[*index];
-        let from = FetchFrom {
-            offset: item.wanted.offset,
-            bytes_max: u32::try_from(item.wanted.bytes_max).unwrap_or(0),
-            current_leader_epoch: LeaderEpoch::from_wire(item.wanted.current_leader_epoch),
-            last_fetched_epoch: LeaderEpoch::from_wire(item.wanted.last_fetched_epoch),
-            isolation,
-        };
-        item.target.ok().map(|key| (key, from))
-    });
-    ReadAsk {
-        partitions: partitions.collect(),
-        bytes_max: limits.bytes_max,
-        bytes_min: owner.bytes_min,
-        wait: (!limits.wait.is_zero()).then_some(limits.wait),
-    }
-}
-
-fn fill(items: &mut [Item], list: &[usize], answer: Option<Answer>) {
-    let Some(Answer::Read(results)) = answer else { return };
-    for (index, result) in list.iter().zip(results) {
-        items[*index].result = result;
-    }
-}
-
-/// Reads all items, waiting for enough bytes as long as the request allows.
-async fn read(shard: &Rc<Shard>, items: &mut [Item], isolation: Isolation, limits: Limits) {
-    let mut owners = by_owner(shard, items, limits);
-    if let [owner] = owners.as_slice() {
-        let ask = ask_of(items, owner, isolation, limits);
-        let answer = shard.ask(owner.core, Ask::Read(ask)).await;
-        return fill(items, &owner.list, answer);
-    }
-    let deadline = shard.runtime.now() + limits.wait;
-    let at_once = Limits { wait: Duration::ZERO, ..limits };
-    if limits.bytes_min > 1 || limits.wait.is_zero() {
-        ask_all(shard, items, &owners, isolation, at_once, false).await;
-    } else {
-        // Any record will do: who has one answers at once, and the others then, too.
-        ask_all(shard, items, &owners, isolation, limits, true).await;
-    }
-    loop {
-        let found = bytes_of(items);
-        let left = deadline.since(shard.runtime.now());
-        let ends = items.iter().any(|item| item.target.is_ok() && ends_wait(&item.result));
-        if owners.is_empty() || found >= u64::from(limits.bytes_min) || left.is_zero() || ends {
-            return;
-        }
-        // Once the missing bytes are there, at least one owner has its part of them beyond what it
-        // had: asked for less, it would answer at once, again and again.
-        let missing = u64::from(limits.bytes_min) - found;
-        let part = missing.div_ceil(owners.len() as u64);
-        for owner in &mut owners {
-            let wanted = owner.bytes_found(items) + part;
-            owner.bytes_min = u32::try_from(wanted).unwrap_or(u32::MAX);
-        }
-        let waiting = Limits { wait: left, ..limits };
-        if !ask_all(shard, items, &owners, isolation, waiting, true).await {
-            // No room for a question: what there is has to do.
-            return;
-        }
-    }
-}
-
-fn ends_wait(result: &Result<Fetched, FetchError>) -> bool {
-    result.as_ref().map_or(true, |fetched| fetched.diverging.is_some())
-}
-
-fn bytes_of(items: &[Item]) -> u64 {
-    items.iter().map(|item| length_of(&item.result)).sum()
-}
-
-fn length_of(result: &Result<Fetched, FetchError>) -> u64 {
-    let slice = result.as_ref().ok().and_then(|fetched| fetched.slice.as_ref());
-    slice.map_or(0, |slice| u64::from(slice.length))
-}
-
-/// Asks every owner; whether all have answered. With `hurries`, the first answer has the other
-/// owners answer too.
-async fn ask_all(
-    shard: &Rc<Shard>,
-    items: &mut [Item],
-    owners: &[Owner],
-    isolation: Isolation,
-    limits: Limits,
-    hurries: bool,
-) -> bool {
-    let mut all_answered = true;
-    let mut asked: Vec<(usize, Asked)> = owners
-        .iter()
-        .enumerate()
-        .map(|(place, owner)| {
-            let ask = ask_of(items, owner, isolation, limits);
-            (place, shard.ask(owner.core, Ask::Read(ask)))
-        })
-        .collect();
-    while !asked.is_empty() {
-        let (at, answer) = first_of(&mut asked).await;
-        let (place, _) = asked.swap_remove(at);
-        all_answered &= answer.is_some();
-        fill(items, &owners[place].list, answer);
-        if hurries {
-            for (_, other) in &asked {
-                shard.hurry(other);
-            }
-        }
-    }
-    all_answered
-}
-
-/// The first question that is answered: its place in `asked`, and the answer.
-async fn first_of(asked: &mut [(usize, Asked)]) -> (usize, Option<Answer>) {
-    std::future::poll_fn(|cx| {
-        for (at, (_, question)) in asked.iter_mut().enumerate() {
-            if let std::task::Poll::Ready(answer) = std::pin::Pin::new(question).poll(cx) {
-                return std::task::Poll::Ready((at, answer));
-            }
-        }
-        std::task::Poll::Pending
-    })
-    .await
 }
 
 /// Applies the request's limit across the owners, in the order of the request (KIP-74): the first
@@ -332,7 +161,7 @@ fn trim(items: &mut [Item], bytes_max: u32) {
     let mut left = bytes_max;
     let mut first = true;
     for item in items {
-        let Ok(fetched) = &mut item.result else { continue };
+        let Some(Ok(fetched)) = &mut item.result else { continue };
         let Some(slice) = &mut fetched.slice else { continue };
         let least = if first { fetched.first_batch_bytes } else { 0 };
         let length = slice.length.min(left.max(least));
@@ -361,7 +190,8 @@ fn respond(
     let mut remembered = Vec::new();
     let mut sessions = client.sessions.borrow_mut();
     for item in items {
-        let mut partition = partition_response(&item);
+        let Some(result) = &item.result else { continue };
+        let mut partition = partition_response(&item, result);
         let answered = answered_of(&partition, &item);
         match context {
             Context::Incremental { id, .. } => {
@@ -372,7 +202,7 @@ fn respond(
             Context::Full => remembered.push((item.asked.clone(), item.wanted, answered)),
             Context::Sessionless => {}
         }
-        if let Some(slice) = item.result.ok().and_then(|fetched| fetched.slice) {
+        if let Some(Ok(Fetched { slice: Some(slice), .. })) = item.result {
             let token = slices.len() as u32;
             partition.records = Records::Elsewhere { token, size_bytes: slice.length };
             slices.push(slice);
@@ -427,7 +257,7 @@ fn put(response: &mut FetchResponse, topic: &TopicRef, partition: FetchPartition
 
 fn answered_of(partition: &FetchPartitionResponse, item: &Item) -> Answered {
     Answered {
-        records_bytes: length_of(&item.result),
+        records_bytes: item.length(),
         high_watermark: partition.high_watermark.map_or(-1, Offset::to_wire),
         log_start: partition.log_start_offset.map_or(-1, Offset::to_wire),
         error_code: partition.error.code(),
@@ -435,7 +265,7 @@ fn answered_of(partition: &FetchPartitionResponse, item: &Item) -> Answered {
     }
 }
 
-fn partition_response(item: &Item) -> FetchPartitionResponse {
+fn partition_response(item: &Item, result: &Result<Fetched, FetchError>) -> FetchPartitionResponse {
     let index = item.asked.partition;
     let mut partition = FetchPartitionResponse { index, ..FetchPartitionResponse::default() };
     if let Err(error) = item.target {
@@ -443,7 +273,7 @@ fn partition_response(item: &Item) -> FetchPartitionResponse {
         partition.aborted_transactions = Some(Vec::new());
         return partition;
     }
-    let fetched = match &item.result {
+    let fetched = match result {
         Ok(fetched) => fetched,
         Err(error) => {
             partition.error = match error {

@@ -16,6 +16,7 @@ mod home;
 mod offsets;
 mod produce;
 mod producers;
+mod read;
 mod records;
 pub mod session;
 mod topics;
@@ -34,6 +35,7 @@ use crate::protocol::{ApiKey, Malformed, Message, cold};
 use crate::runtime::Chunk;
 
 pub use home::Home;
+pub use read::Standing;
 use session::SessionCache;
 
 /// What is known of a connected client.
@@ -46,6 +48,8 @@ pub struct Client {
     pub sessions: Rc<RefCell<SessionCache>>,
     /// The core its connection would better live on.
     pub home: Home,
+    /// Its reads that wait on behind an answered fetch.
+    pub standing: Standing,
 }
 
 /// What becomes of a request.

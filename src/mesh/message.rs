@@ -108,7 +108,12 @@ pub enum Answer {
     /// How the appends ended.
     Append(Vec<AppendOutcome>),
     /// What was read.
-    Read(Vec<Result<Fetched, FetchError>>),
+    Read {
+        /// A result a partition.
+        results: Vec<Result<Fetched, FetchError>>,
+        /// Whether it had to be waited for.
+        has_waited: bool,
+    },
     /// The offsets found.
     Offsets(Vec<Result<OffsetFound, FetchError>>),
     /// The epochs' ends; `None` when unknown.

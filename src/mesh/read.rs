@@ -28,24 +28,26 @@ impl Shard {
         // Before anything is waited for: the asker may be in a hurry soon.
         let hurry = ask.wait.map(|_| self.park(from, call));
         self.runtime.spawn("read", async move {
-            let results = match hurry {
-                None => shard.read_all(&ask.partitions, ask.bytes_max).await.results,
+            let (results, has_waited) = match hurry {
+                None => (shard.read_all(&ask.partitions, ask.bytes_max).await.results, false),
                 Some(hurry) => {
-                    let results = shard.read_or_wait(&ask, hurry).await;
+                    let read = shard.read_or_wait(&ask, hurry).await;
                     shard.unpark(from, call);
-                    results
+                    read
                 }
             };
-            shard.reply(to, Answer::Read(results));
+            shard.reply(to, Answer::Read { results, has_waited });
         });
     }
 
+    /// Reads once there is enough; and whether that had to be waited for.
     async fn read_or_wait(
         self: &Rc<Self>,
         ask: &ReadAsk,
         mut hurry: Awaited<()>,
-    ) -> Vec<Result<Fetched, FetchError>> {
+    ) -> (Vec<Result<Fetched, FetchError>>, bool) {
         let deadline = self.runtime.now() + ask.wait.unwrap_or_default();
+        let mut has_waited = false;
         loop {
             // Watching begins before the read: what is appended in between wakes it.
             let (watcher, told) = Watcher::new();
@@ -57,7 +59,7 @@ impl Shard {
             let pass = self.read_all(&ask.partitions, ask.bytes_max).await;
             let left = deadline.since(self.runtime.now());
             if pass.bytes >= u64::from(ask.bytes_min) || pass.ends_wait || left.is_zero() {
-                return pass.results;
+                return (pass.results, has_waited);
             }
             let told = first(told, async {
                 (&mut hurry).await;
@@ -65,9 +67,14 @@ impl Shard {
             });
             let woken = self.runtime.timeout(left, told).await;
             if !matches!(woken, Some(Some(()))) {
-                // The deadline, or the asker wants what there is.
-                return self.read_all(&ask.partitions, ask.bytes_max).await.results;
+                // The deadline, or the asker wants what there is. Nothing was held meanwhile.
+                let results = match pass.bytes {
+                    0 => pass.results,
+                    _ => self.read_all(&ask.partitions, ask.bytes_max).await.results,
+                };
+                return (results, true);
             }
+            has_waited = true;
         }
     }
 

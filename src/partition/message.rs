@@ -95,7 +95,7 @@ pub enum Isolation {
 }
 
 /// One partition of a fetch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FetchFrom {
     /// The offset asked for, as on the wire.
     pub offset: i64,

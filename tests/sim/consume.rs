@@ -80,10 +80,16 @@ pub async fn read_all(runtime: Runtime, partitions: i32) -> (Vec<i64>, Content) 
 }
 
 /// The longest time from a record to the answer of a fetch that waits for it, where the partitions
-/// get one in turn, `rounds` times. The fetch would wait for 30 s.
-pub async fn longest_wait(runtime: Runtime, partitions: i32, rounds: i32) -> Duration {
+/// get one in turn, `rounds` times, now and then before the fetch. The fetch would wait for 30 s.
+pub async fn longest_wait(
+    runtime: Runtime,
+    partitions: i32,
+    rounds: i32,
+    has_session: bool,
+) -> Duration {
+    let version = if has_session { SESSIONS_SINCE } else { SESSIONS_SINCE - 1 };
     let plan = ConsumerPlan {
-        version: SESSIONS_SINCE - 1,
+        version,
         wait_ms: 30_000,
         min_bytes: 1,
         partition_bytes_max: 1000,
@@ -93,10 +99,14 @@ pub async fn longest_wait(runtime: Runtime, partitions: i32, rounds: i32) -> Dur
     let mut writer = Connection::open(&runtime).await;
     let mut longest = Duration::ZERO;
     for turn in 0..rounds * partitions {
-        let request = consumer.request();
-        let header = consumer.connection.send(SESSIONS_SINCE - 1, &request).await;
-        // It waits by then.
-        runtime.sleep(Duration::from_millis(200)).await;
+        let is_early = runtime.random().is_multiple_of(3);
+        let (request, asked) = (consumer.request(), consumer.next.clone());
+        let mut header = None;
+        if !is_early {
+            header = consumer.connection.send(version, &request).await;
+            // It waits by then.
+            runtime.sleep(Duration::from_millis(200)).await;
+        }
         let mut batch = BatchBuilder::new();
         batch.append(&NewRecord { timestamp: 1, key: None, value: Some(b"1 1"), headers: &[] });
         let records = batch.build().expect("nothing is compressed");
@@ -105,15 +115,17 @@ pub async fn longest_wait(runtime: Runtime, partitions: i32, rounds: i32) -> Dur
         let topics = vec![ProduceTopic { name: topic_name(), topic_id, partitions }];
         let produce = ProduceRequest { acks: 0, topics, ..ProduceRequest::default() };
         writer.send(9, &produce).await.expect("no fault is planned");
+        if is_early {
+            runtime.sleep(Duration::from_millis(200)).await;
+            header = consumer.connection.send(version, &request).await;
+        }
         let began = runtime.now();
         let header = header.expect("no fault is planned");
         let answer = consumer.connection.receive::<FetchResponse>(&header).await;
         longest = longest.max(runtime.now().since(began));
-        let mut found = Vec::new();
-        for answer in &answer.expect("no fault is planned").topics[0].partitions {
-            consumer.take(answer, &mut found);
-        }
+        let found = consumer.hear(asked, &answer.expect("no fault is planned"));
         assert_eq!(found.len(), 1, "the record of turn {turn}");
+        assert_eq!(consumer.session_epoch > 0, has_session);
     }
     longest
 }
@@ -154,6 +166,11 @@ impl Consumer {
             }
             other => panic!("fetch: {other:?}"),
         }
+        self.hear(asked, &answer)
+    }
+
+    /// The records of an answer to a fetch of `asked`; and what it says of the session.
+    fn hear(&mut self, asked: Vec<i64>, answer: &FetchResponse) -> Vec<(Place, Record)> {
         if answer.session_id != 0 {
             assert!(self.session_epoch == 0 || self.session_id == answer.session_id, "its session");
             self.session_id = answer.session_id;
