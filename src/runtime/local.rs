@@ -3,7 +3,7 @@
 //! Everything here is single-threaded and knows nothing of the executor but `Waker`s.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -110,9 +110,38 @@ pub struct Notice(Rc<NoticeState>);
 #[derive(Default)]
 struct NoticeState {
     generation: Cell<u64>,
-    next_key: Cell<u64>,
-    /// By the order in which they began to wait.
-    wakers: RefCell<BTreeMap<u64, Waker>>,
+    waiting: RefCell<Waiting>,
+}
+
+/// Who waits. A place is used again once it is left: waiting allocates nothing then.
+#[derive(Default)]
+struct Waiting {
+    places: Vec<Option<Waiter>>,
+    free: Vec<usize>,
+    next_number: u64,
+}
+
+struct Waiter {
+    /// They are woken in the order in which they began to wait.
+    number: u64,
+    waker: Waker,
+}
+
+impl Waiting {
+    fn add(&mut self, waker: Waker) -> usize {
+        let waiter = Some(Waiter { number: self.next_number, waker });
+        self.next_number += 1;
+        match self.free.pop() {
+            Some(place) => {
+                self.places[place] = waiter;
+                place
+            }
+            None => {
+                self.places.push(waiter);
+                self.places.len() - 1
+            }
+        }
+    }
 }
 
 impl Notice {
@@ -124,15 +153,29 @@ impl Notice {
     /// Wakes all that wait now.
     pub fn notify(&self) {
         self.0.generation.set(self.0.generation.get() + 1);
-        let wakers = std::mem::take(&mut *self.0.wakers.borrow_mut());
-        for waker in wakers.into_values() {
-            waker.wake();
+        let mut waiting = self.0.waiting.borrow_mut();
+        let mut first = None;
+        let mut others = Vec::new();
+        for waiter in waiting.places.drain(..).flatten() {
+            match &first {
+                None => first = Some(waiter),
+                Some(_) => others.push(waiter),
+            }
+        }
+        waiting.free.clear();
+        drop(waiting);
+        if !others.is_empty() {
+            others.extend(first.take());
+            others.sort_unstable_by_key(|waiter| waiter.number);
+        }
+        for waiter in first.into_iter().chain(others) {
+            waiter.waker.wake();
         }
     }
 
     /// Resolves at the first [`notify`](Self::notify) after this call (not after its first poll).
     pub fn notified(&self) -> impl Future<Output = ()> + use<> {
-        Notified { notice: self.0.clone(), seen: self.0.generation.get(), key: None }
+        Notified { notice: self.0.clone(), seen: self.0.generation.get(), place: None }
     }
 }
 
@@ -141,8 +184,9 @@ impl Notice {
 struct Notified {
     notice: Rc<NoticeState>,
     seen: u64,
-    /// Its place in the list, once it was polled.
-    key: Option<u64>,
+    /// Its place among those who wait, once it was polled; not its own any more when the notice was
+    /// given.
+    place: Option<usize>,
 }
 
 impl Future for Notified {
@@ -152,16 +196,17 @@ impl Future for Notified {
         if self.notice.generation.get() != self.seen {
             return Poll::Ready(());
         }
-        let key = self.key.unwrap_or_else(|| {
-            let key = self.notice.next_key.get();
-            self.notice.next_key.set(key + 1);
-            key
-        });
-        self.key = Some(key);
-        let known = self.notice.wakers.borrow().get(&key).is_some_and(|w| w.will_wake(cx.waker()));
-        if !known {
-            // A replaced waker is dropped after the borrow has ended: that may drop a task.
-            let _replaced = self.notice.wakers.borrow_mut().insert(key, cx.waker().clone());
+        let Some(place) = self.place else {
+            let place = self.notice.waiting.borrow_mut().add(cx.waker().clone());
+            self.place = Some(place);
+            return Poll::Pending;
+        };
+        // A replaced waker is dropped after the borrow has ended: that may drop a task.
+        let mut _replaced = None;
+        if let Some(waiter) = &mut self.notice.waiting.borrow_mut().places[place]
+            && !waiter.waker.will_wake(cx.waker())
+        {
+            _replaced = Some(std::mem::replace(&mut waiter.waker, cx.waker().clone()));
         }
         Poll::Pending
     }
@@ -169,8 +214,12 @@ impl Future for Notified {
 
 impl Drop for Notified {
     fn drop(&mut self) {
-        if let Some(key) = self.key {
-            let _removed = self.notice.wakers.borrow_mut().remove(&key);
+        let is_waiting = self.notice.generation.get() == self.seen;
+        if let Some(place) = self.place.filter(|_| is_waiting) {
+            let mut waiting = self.notice.waiting.borrow_mut();
+            let _removed = waiting.places[place].take();
+            waiting.free.push(place);
+            drop(waiting);
         }
     }
 }
@@ -311,9 +360,49 @@ mod tests {
         for _ in 0..3 {
             let mut wait = notice.notified();
             assert!(poll(&mut wait).is_pending());
-            assert_eq!(notice.0.wakers.borrow().len(), 1);
+            assert_eq!(waiting(&notice), (1, 1));
         }
-        assert!(notice.0.wakers.borrow().is_empty());
+        assert_eq!(waiting(&notice), (0, 1), "the place is used again");
+    }
+
+    /// How many wait, and how many places there are.
+    fn waiting(notice: &Notice) -> (usize, usize) {
+        let waiting = notice.0.waiting.borrow();
+        (waiting.places.iter().flatten().count(), waiting.places.len())
+    }
+
+    /// Notes when it is woken.
+    struct Bell(usize, std::sync::mpsc::Sender<usize>);
+
+    impl std::task::Wake for Bell {
+        fn wake(self: std::sync::Arc<Self>) {
+            assert!(self.1.send(self.0).is_ok());
+        }
+    }
+
+    #[test]
+    fn those_who_wait_are_woken_in_the_order_in_which_they_began() {
+        let notice = Notice::new();
+        let (sender, rung) = std::sync::mpsc::channel();
+        let begin = |number: usize| {
+            let waker = Waker::from(std::sync::Arc::new(Bell(number, sender.clone())));
+            let mut wait = notice.notified();
+            assert!(Pin::new(&mut wait).poll(&mut Context::from_waker(&waker)).is_pending());
+            wait
+        };
+        let mut waits: Vec<_> = (0..4).map(begin).collect();
+        drop(waits.remove(1));
+        // It takes the place of the one that gave up, and is the last all the same.
+        waits.push(begin(4));
+        notice.notify();
+        assert_eq!(rung.try_iter().collect::<Vec<_>>(), [0, 2, 3, 4]);
+        let next = begin(5);
+        drop(waits);
+        assert_eq!(waiting(&notice), (1, 1), "what was woken leaves the places of others alone");
+        notice.notify();
+        drop(next);
+        assert_eq!(rung.try_iter().collect::<Vec<_>>(), [5]);
+        assert_eq!(waiting(&notice), (0, 0));
     }
 
     #[test]
