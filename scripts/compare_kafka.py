@@ -37,7 +37,10 @@ def arguments():
         help="cores that others may use before a load is repeated",
     )
     parser.add_argument(
-        "--touch", type=float, default=machine.TOUCHED_GIB, help="GiB touched before each load"
+        "--no-keep-memory",
+        dest="keep_memory",
+        action="store_false",
+        help=f"do not {machine.KEEP_HELP}",
     )
     parser.add_argument("--pinned", action="store_true", help="broker on core 1, client on core 0")
     parser.add_argument("--json", default=str(ROOT / "target" / "compare-kafka.json"))
@@ -148,7 +151,8 @@ def main():
     machine.raise_files()
     comparison = Comparison(args)
     try:
-        turns.in_turn(args.rounds, comparison.measure, comparison.keep, args.brokers)
+        with machine.memory_kept(args.keep_memory):
+            turns.in_turn(args.rounds, comparison.measure, comparison.keep, args.brokers)
     finally:
         # A run that is broken off still tells of its whole rounds.
         if comparison.found["rounds"]:

@@ -110,7 +110,6 @@ class LoadTest:
 
     def step(self, name, words, wanted=None):
         """One load; what it was like, or `None` when the client gave up."""
-        machine.touch(self.args.touch)
         try:
             with machine.Measured(self.broker) as took:
                 report = clients.bench(self.args.bootstrap, words, self.topic, self.args.seconds)
@@ -169,9 +168,7 @@ def main():
     parser.add_argument("--bootstrap", required=True, metavar="HOST:PORT")
     parser.add_argument("--pid", type=int, help="the broker's process, when it runs here")
     parser.add_argument("--seconds", type=float, default=5, help="of each step")
-    parser.add_argument(
-        "--touch", type=float, default=machine.TOUCHED_GIB, help="GiB touched before each step"
-    )
+    parser.add_argument("--keep-memory", action="store_true", help=machine.KEEP_HELP)
     parser.add_argument("--only", default=",".join(ladders), help="ladders, with commas")
     parser.add_argument("--out", default=str(ROOT / "target" / "load-test"), help="without .md")
     args = parser.parse_args()
@@ -179,7 +176,8 @@ def main():
     if unknown := set(args.only) - set(ladders):
         parser.error(f"no such ladder: {', '.join(sorted(unknown))}")
     test = LoadTest(args)
-    test.run()
+    with machine.memory_kept(args.keep_memory):
+        test.run()
     report = test.report()
     found = {"arguments": vars(args), "machine": machine.description(), "steps": test.steps}
     turns.write_json(f"{args.out}.json", found)

@@ -1,18 +1,20 @@
 """What the machine does beside a measurement: memory, other processes, stolen time."""
 
 import bisect
-import mmap
+import contextlib
 import os
 import resource
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
+from . import turns
+
+KEEP_HELP = "keep free memory with a virtual machine: takes a minute or two"
 # What other processes may use during a measurement, in cores, before it is repeated.
 DISTURBED_CORES = 0.15
-# What one measurement may use of memory that lay free.
-TOUCHED_GIB = 2.0
 # How often the broker's CPU is looked at during a measurement.
 SAMPLE_SECONDS = 0.02
 # Files that 10,000 partitions and 5,000 connections need, with room.
@@ -25,20 +27,31 @@ KTHREADD = "2"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def touch(gib=TOUCHED_GIB):
-    """Touches and frees so much memory, in the small pages the page cache takes first.
+@contextlib.contextmanager
+def memory_kept(wanted=True):
+    """Keeps free memory with a virtual machine for the length of a block (measure/keeper.py).
 
-    Virtual machines hand memory that lies free back to their host; touching it again costs about
-    thirty times as much as touching memory that is there.
+    Takes a minute or two on a large machine; does nothing on one that is not virtual.
     """
-    chunk = b"\1" * (1 << 20)
-    count = int(gib * 1024)
-    if not count:
+    if not wanted or "hypervisor" not in Path("/proc/cpuinfo").read_text():
+        yield
         return
-    with mmap.mmap(-1, count * len(chunk)) as memory:
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-        for at in range(0, count * len(chunk), len(chunk)):
-            memory[at : at + len(chunk)] = chunk
+    command = [sys.executable, str(Path(__file__).with_name("keeper.py"))]
+    keeper = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        turns.say(keeper.stdout.readline().strip() or "free memory could not be kept here")
+        yield
+        if keeper.poll() is not None:
+            turns.say("the process that kept free memory here ended early: do not trust figures")
+    finally:
+        keeper.stdin.close()
+        try:
+            keeper.wait(10)
+        except subprocess.TimeoutExpired:
+            keeper.kill()
+            keeper.wait(10)
 
 
 def machine_seconds():

@@ -2,7 +2,7 @@
 
 How the figures are kept honest:
 - one broker alive at a time, fresh data each;
-- memory that lies free is touched before each load (see `machine.touch`);
+- memory that lies free is kept with a virtual machine (see `machine.memory_kept`);
 - the JVM is warmed up before it is measured, and each load gets a topic of its own, whose files
   are gone before the next one, so that nobody pays for writing the last one's pages back;
 - what other processes used meanwhile is recorded, and a disturbed load is repeated;
@@ -48,7 +48,6 @@ class Round:
 
     def run(self):
         """Measures; what was found is in the attributes."""
-        machine.touch(self.args.touch)
         self.calibration = floors.calibrate()
         if set(self.args.only) & set(loads.SETS):
             self.usual()
@@ -66,7 +65,6 @@ class Round:
     def own(self, name):
         """A set with a broker and a directory of its own, which are gone afterwards."""
         set_of = LONG[name]
-        machine.touch(self.args.touch)
         try:
             self.serve(set_of.properties(self.args))
             self.broker.start_seconds_max = self.broker.stop_seconds_max = LONG_SECONDS_MAX
@@ -131,7 +129,6 @@ class Round:
     def measured(self, name, run):
         """Calls `run`, again when it was disturbed; (its report, what was measured)."""
         for attempt in range(REPEATS_MAX + 1):
-            machine.touch(self.args.touch)
             with machine.Measured(self.broker) as took:
                 report = run()
             if took.others < self.args.disturbed or attempt == REPEATS_MAX:
@@ -214,7 +211,6 @@ class Round:
         for load in loads.LARGE:
             with self.topic("large", load.partitions) as topic:
                 self.load(load, topic)
-            machine.touch(self.args.touch)
             directory = str(self.broker.directory)
             size, files = load.batch_bytes, load.partitions
             self.floor(load, floors.receive(self.floor_seconds, size, files, directory))

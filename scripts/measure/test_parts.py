@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
 
-from measure import clients, heavy, loads, machine, noise, page, rounds, shape, table, turns
+from measure import clients, heavy, keeper, loads, machine, noise, page, rounds, shape, table, turns
 
 ROUNDS = {
     "kafka": [{"CPU": 10.0, "idle": 0.0}, {"CPU": 20.0, "idle": 1.0}, {"CPU": 40.0}],
@@ -74,6 +74,13 @@ class Turns(unittest.TestCase):
         found = turns.in_turn(2, lambda *turn: seen.append(turn), kinds=("corelog",))
         self.assertEqual(seen, [(0, "corelog"), (1, "corelog")])
         self.assertEqual(found, {"kafka": [], "corelog": [None, None]})
+
+
+class Memory(unittest.TestCase):
+    def test_only_blocks_a_host_is_told_of_count_as_whole(self):
+        counts = [9, 8, 7, 6, 5, 4, 3, 2, 1, 2, 3]
+        text = f"Node 0, zone   Normal  {'  '.join(map(str, counts))} \n"
+        self.assertEqual(keeper.whole(text * 2), 2 * ((2 << 9) + (3 << 10)) * keeper.PAGE)
 
 
 class Printed(unittest.TestCase):
