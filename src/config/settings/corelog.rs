@@ -33,9 +33,9 @@ pub const ROWS: &[Setting] = &[
          still count are written again and all before them is let go. It takes at least four times \
          what was kept the last time.",
     ),
-    boolean("corelog.pin.cores", flag(true)).works(
-        "Whether each thread is bound to one CPU. Switch it off when CPUs are shared with other \
-         programs.",
+    boolean("corelog.pin.cores", flag(false)).works(
+        "Whether each thread is bound to one CPU. Worth trying on machines where nothing else \
+         runs; where CPUs are shared, the kernel can not move a thread away from a busy one then.",
     ),
     int("corelog.sendfile.bytes.min", number(32_768)).at_least(1).works(
         "Answers with at least this many bytes of one segment leave by sendfile; smaller ones are \
