@@ -68,6 +68,7 @@ fn tell_what_was_done(shard: &Shard) {
         core = shard.id().0,
         connections = shard.counters.connections_total.get(),
         connections_moved = shard.counters.connections_moved_total.get(),
+        answers_lent = shard.counters.answers_lent_total.get(),
         requests = shard.counters.requests_total.get(),
         append_bytes = shard.counters.append_bytes_total.get(),
         fetch_bytes = shard.counters.fetch_bytes_total.get(),

@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use crate::base::{Instant, ShardId};
 use crate::handlers::{self, Client, Response};
-use crate::mesh::Shard;
+use crate::mesh::{Attentive, Shard};
 use crate::runtime::local::{Notice, Share, first};
-use crate::runtime::{Accepted, Chunk, StreamReader, StreamWriter};
+use crate::runtime::{Accepted, Chunk, LentSocket, StreamReader, StreamWriter};
 
 use frames::{FrameError, Frames};
 
@@ -34,6 +34,10 @@ const IN_FLIGHT_MAX: usize = 64;
 
 /// Answers sent in one go at most.
 const GATHERED_MAX: usize = 32;
+
+/// Requests of more bytes than this are answered by the connection's own core: they hold their
+/// share of its memory until it hears of their answer.
+const LENT_REQUEST_BYTES_MAX: usize = 16 << 10;
 
 /// Least time between two looks whether a connection is idle.
 const IDLE_CHECK_MIN: Duration = Duration::from_millis(100);
@@ -48,6 +52,12 @@ struct Connection {
     finished: Cell<bool>,
     /// The writing task has ended: its answers are sent, or the peer is gone.
     written: Cell<bool>,
+    /// An answer is being sent.
+    sending: Cell<bool>,
+    /// For other cores to send on.
+    socket: LentSocket,
+    /// While answers may wait behind one that another core sends: it must tell at once.
+    attentive: RefCell<Option<Attentive>>,
     /// What the writing task gives back when everything was sent and the peer may be sent more.
     given_back: RefCell<Option<StreamWriter>>,
     last_active: Cell<Instant>,
@@ -65,6 +75,8 @@ enum Next {
 
 /// The place of one answer.
 struct Slot {
+    /// Another core may send the answer.
+    is_lent: bool,
     response: RefCell<Option<Response>>,
     /// The request's share of the core's memory, held until its answer is sent.
     share: RefCell<Option<Share>>,
@@ -110,6 +122,9 @@ async fn serve_here(
         changed: Notice::new(),
         finished: Cell::new(false),
         written: Cell::new(false),
+        sending: Cell::new(false),
+        socket: writer.lent(),
+        attentive: RefCell::default(),
         given_back: RefCell::default(),
     });
     let writing = connection.clone();
@@ -127,6 +142,7 @@ async fn serve_here(
     };
     let leaving = first(reading, ended).await;
     connection.finished.set(true);
+    connection.attend();
     connection.changed.notify();
     connection.written(&gone).await;
     let writer = connection.given_back.take()?;
@@ -219,6 +235,7 @@ impl Connection {
 
     /// Waits until every request has its answer, and those are sent or being sent.
     async fn all_sent(&self, core: ShardId) -> Next {
+        self.attend();
         while !self.slots.borrow().is_empty() {
             self.changed.notified().await;
         }
@@ -233,9 +250,18 @@ impl Connection {
     /// Starts a request: what it does before its first wait is done when this returns, so that
     /// requests of one connection take effect in order.
     fn start(self: &Rc<Self>, client: &Rc<Client>, frame: bytes::Bytes, share: Share) {
-        let slot = Rc::new(Slot { response: RefCell::new(None), share: RefCell::new(Some(share)) });
+        // Nothing else may be sent while another core does.
+        let is_free = self.slots.borrow().is_empty() && !self.sending.get();
+        let is_lent = is_free && frame.len() <= LENT_REQUEST_BYTES_MAX;
+        let slot = Rc::new(Slot {
+            is_lent,
+            response: RefCell::new(None),
+            share: RefCell::new(Some(share)),
+        });
         self.slots.borrow_mut().push_back(slot.clone());
-        let mut handled = Box::pin(handlers::handle(self.shard.clone(), client.clone(), frame));
+        let socket = is_lent.then(|| self.socket.clone());
+        let handled = handlers::handle(self.shard.clone(), client.clone(), frame, socket);
+        let mut handled = Box::pin(handled);
         let waker = std::task::Waker::noop();
         let mut cx = std::task::Context::from_waker(waker);
         if let Poll::Ready(response) = handled.as_mut().poll(&mut cx) {
@@ -253,6 +279,16 @@ impl Connection {
         let is_first = self.slots.borrow().front().is_some_and(|first| Rc::ptr_eq(first, slot));
         if is_first {
             self.changed.notify();
+        } else {
+            self.attend();
+        }
+    }
+
+    /// Has the core that sends the first answer, if it is another one, tell at once that it has.
+    fn attend(&self) {
+        let waits = self.slots.borrow().front().is_some_and(|first| first.is_lent);
+        if waits && self.attentive.borrow().is_none() {
+            *self.attentive.borrow_mut() = Some(self.shard.attentive());
         }
     }
 
@@ -263,7 +299,9 @@ impl Connection {
             let closes = self.gather(&mut chunks, &mut shares);
             if !chunks.is_empty() {
                 let bytes: usize = chunks.iter().map(Chunk::length).sum();
+                self.sending.set(true);
                 let sent = self.send(&mut writer, &chunks).await;
+                self.sending.set(false);
                 chunks.clear();
                 shares.clear();
                 self.changed.notify();
@@ -320,9 +358,16 @@ impl Connection {
             let ready = slots.front().and_then(|slot| slot.response.borrow_mut().take());
             let Some(response) = ready else { return false };
             let slot = slots.pop_front();
+            // No other can be lent: it was the first.
+            self.attentive.take();
             shares.push(slot.and_then(|slot| slot.share.borrow_mut().take()));
             match response {
                 Response::Send(parts) => chunks.extend(parts),
+                Response::Answered(sent) => {
+                    self.shard.counters.response_bytes_total.add(sent as u64);
+                    self.last_active.set(self.shard.runtime.now());
+                    self.changed.notify();
+                }
                 Response::Nothing => self.changed.notify(),
                 Response::Close => return true,
             }

@@ -32,7 +32,7 @@ use crate::mesh::Shard;
 use crate::protocol::frame::{RequestHeader, finish, start_response};
 use crate::protocol::wire::Piece;
 use crate::protocol::{ApiKey, Malformed, Message, cold};
-use crate::runtime::Chunk;
+use crate::runtime::{Chunk, LentSocket};
 
 pub use home::Home;
 pub use read::Standing;
@@ -57,14 +57,22 @@ pub struct Client {
 pub enum Response {
     /// A whole frame, in parts.
     Send(Vec<Chunk>),
+    /// The core that did what was asked has sent the answer, of so many bytes.
+    Answered(usize),
     /// No answer is wanted (produce with acks=0).
     Nothing,
     /// The connection ends.
     Close,
 }
 
-/// Takes one frame to its answer.
-pub async fn handle(shard: Rc<Shard>, client: Rc<Client>, frame: Bytes) -> Response {
+/// Takes one frame to its answer. With `socket`, another core may send the answer: the caller then
+/// sends nothing on the connection before this is done.
+pub async fn handle(
+    shard: Rc<Shard>,
+    client: Rc<Client>,
+    frame: Bytes,
+    socket: Option<LentSocket>,
+) -> Response {
     let (header, body) = match RequestHeader::parse(frame) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -73,7 +81,7 @@ pub async fn handle(shard: Rc<Shard>, client: Rc<Client>, frame: Bytes) -> Respo
             return Response::Close;
         }
     };
-    match route(&shard, &client, &header, body).await {
+    match route(&shard, &client, &header, body, socket).await {
         Ok(response) => response,
         Err(error) => {
             shard.counters.connections_refused_total.add(1);
@@ -90,12 +98,13 @@ async fn route(
     client: &Rc<Client>,
     header: &RequestHeader,
     body: Bytes,
+    socket: Option<LentSocket>,
 ) -> Result<Response, Malformed> {
     if let ApiKey::Produce | ApiKey::Fetch = header.key {
         client.home.anywhere();
     }
     match header.key {
-        ApiKey::Produce => produce::produce(shard, client, header, body).await,
+        ApiKey::Produce => produce::produce(shard, client, header, body, socket).await,
         ApiKey::Fetch => fetch::fetch(shard, client, header, body).await,
         // By itself, for every request would be as large as the largest of them.
         _ => Box::pin(route_other(shard, client, header, body)).await,

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::base::{PartitionKey, ShardId, Uuid};
+use crate::base::{Instant, PartitionKey, ShardId, Uuid};
 use crate::handlers::call::{OFFSETS, scatter};
 use crate::handlers::{Client, Response, answer};
 use crate::mesh::shard::Asked;
-use crate::mesh::{Answer, Ask, Shard};
+use crate::mesh::{Answer, Ask, Direct, Shard};
 use crate::metadata::{Image, Topic};
-use crate::partition::{
-    AppendFailure, AppendOutcome, Isolation, OffsetQuery, RequiredAcks, TimestampQuery,
-};
+use crate::partition::produced::{Place, Produced, fill, refusal};
+use crate::partition::{AppendOutcome, Isolation, OffsetQuery, RequiredAcks, TimestampQuery};
 use crate::protocol::frame::RequestHeader;
 use crate::protocol::produce::{
     CurrentLeader, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
@@ -22,6 +21,7 @@ use crate::protocol::produce::{
 use crate::protocol::validate::{self, Refused, Validated};
 use crate::protocol::{ErrorCode, Malformed, Message, Str};
 use crate::runtime::local::{first, next_ready};
+use crate::runtime::{Chunk, LentSocket, Recall};
 
 /// Client id of the admin client, which may write to internal topics (`AdminUtils`).
 const ADMIN_CLIENT: &str = "__admin_client";
@@ -29,9 +29,6 @@ const ADMIN_CLIENT: &str = "__admin_client";
 /// What an append may take at least, however short the request's timeout is: in Apache Kafka that
 /// bounds the wait for other replicas only, and 0 is a good one.
 const APPEND_TIME_MIN: Duration = Duration::from_secs(1);
-
-/// Where a partition's answer goes: topic and partition in the answer.
-type Place = (usize, usize);
 
 /// The batches for one owner core, and where their answers go.
 struct Share {
@@ -45,6 +42,7 @@ pub(super) async fn produce(
     client: &Rc<Client>,
     header: &RequestHeader,
     body: Bytes,
+    socket: Option<LentSocket>,
 ) -> Result<Response, Malformed> {
     let request = ProduceRequest::decode(header.version, body)?;
     let Some(acks) = required_acks(request.acks) else {
@@ -54,15 +52,44 @@ pub(super) async fn produce(
         let code = ErrorCode::TransactionalIdAuthorizationFailed;
         return Ok(refuse_all(header, &request, code));
     }
-    let (mut response, shares, starts) = split(shard, header, &request);
-    let mut asked: Vec<(Vec<Place>, Asked)> = Vec::with_capacity(shares.len());
-    for share in shares {
-        let ask = Ask::Append { acks, batches: share.batches };
-        asked.push((share.places, shard.ask(share.owner, ask)));
-    }
+    let (mut response, mut shares, starts) = split(shard, header, &request);
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let timeout = timeout.max(APPEND_TIME_MIN);
-    join(shard, asked, timeout, &mut response).await;
+    let deadline = shard.runtime.now() + timeout.max(APPEND_TIME_MIN);
+    let places = places(&request);
+    let elsewhere = match shares.as_slice() {
+        [share] => share.owner != shard.id() && share.places == places,
+        _ => false,
+    };
+    match socket.filter(|_| elsewhere && acks != RequiredAcks::None) {
+        Some(socket) => {
+            let share = shares.swap_remove(0);
+            let produced = Produced {
+                version: header.version,
+                correlation_id: header.correlation_id,
+                places: share.places,
+                response,
+            };
+            let (loan, recall) = socket.lend();
+            let direct = Some(Box::new(Direct { loan, produced }));
+            let ask = Ask::Append { acks, batches: share.batches, direct };
+            let asked = shard.ask(share.owner, ask);
+            match answered(shard, asked, recall, deadline).await {
+                Ok(response) => return Ok(response),
+                Err(outcomes) => {
+                    response = refused(&request, ErrorCode::RequestTimedOut);
+                    fill(&places, outcomes, &mut response);
+                }
+            }
+        }
+        None => {
+            let mut asked: Vec<(Vec<Place>, Asked)> = Vec::with_capacity(shares.len());
+            for share in shares {
+                let ask = Ask::Append { acks, batches: share.batches, direct: None };
+                asked.push((share.places, shard.ask(share.owner, ask)));
+            }
+            join(shard, asked, deadline, &mut response).await;
+        }
+    }
     add_log_starts(shard, starts, &mut response).await;
     add_leaders(shard, client, header, &mut response);
     if acks == RequiredAcks::None {
@@ -85,18 +112,51 @@ fn all(response: &ProduceResponse) -> impl Iterator<Item = &ProducePartitionResp
     response.topics.iter().flat_map(|topic| &topic.partitions)
 }
 
-fn refusal(index: i32, error: ErrorCode) -> ProducePartitionResponse {
-    ProducePartitionResponse { index, error, ..ProducePartitionResponse::default() }
+/// The places of all partitions of a request.
+fn places(request: &ProduceRequest) -> Vec<Place> {
+    let topics = request.topics.iter().enumerate();
+    topics.flat_map(|(at, topic)| (0..topic.partitions.len()).map(move |of| (at, of))).collect()
+}
+
+/// Waits until the only owner has answered the client, or has told why it did not: how the appends
+/// ended, nothing when they have not by the deadline.
+async fn answered(
+    shard: &Rc<Shard>,
+    mut asked: Asked,
+    recall: Recall,
+    deadline: Instant,
+) -> Result<Response, Vec<AppendOutcome>> {
+    let ended = first(async { Some((&mut asked).await) }, async {
+        shard.deadline(deadline).await;
+        None
+    });
+    let answer = match ended.await {
+        Some(answer) => answer,
+        None if recall.recall() => None,
+        // The owner is sending it.
+        None => asked.await,
+    };
+    match answer {
+        Some(Answer::Answered(sent)) => Ok(Response::Answered(sent)),
+        Some(Answer::Unsent(rest)) => Ok(Response::Send(vec![Chunk::Bytes(rest)])),
+        Some(Answer::Append(outcomes)) => Err(outcomes),
+        _ => Err(Vec::new()),
+    }
 }
 
 fn refuse_all(header: &RequestHeader, request: &ProduceRequest, error: ErrorCode) -> Response {
+    let response = refused(request, error);
+    if request.acks == 0 { Response::Close } else { answer(header, &response) }
+}
+
+/// An answer that tells of the same error for every partition.
+fn refused(request: &ProduceRequest, error: ErrorCode) -> ProduceResponse {
     let topics = request.topics.iter().map(|topic| ProduceTopicResponse {
         name: topic.name.clone(),
         topic_id: topic.topic_id,
         partitions: topic.partitions.iter().map(|p| refusal(p.index, error)).collect(),
     });
-    let response = ProduceResponse { topics: topics.collect(), ..ProduceResponse::default() };
-    if request.acks == 0 { Response::Close } else { answer(header, &response) }
+    ProduceResponse { topics: topics.collect(), ..ProduceResponse::default() }
 }
 
 /// Whether any batch has the transactional bit, as far as its header can be read.
@@ -246,17 +306,17 @@ async fn add_log_starts(
     }
 }
 
-/// Waits for the owners' answers until the timeout; what is missing then timed out.
+/// Waits for the owners' answers until the deadline; what is missing then timed out.
 async fn join(
     shard: &Rc<Shard>,
     mut asked: Vec<(Vec<Place>, Asked)>,
-    timeout: Duration,
+    deadline: Instant,
     response: &mut ProduceResponse,
 ) {
     // Owners that answered at once need no timer.
     asked.retain_mut(|(places, asked)| match next_ready(asked) {
         Some(answer) => {
-            fill(places, answer, response);
+            fill_from(places, answer, response);
             false
         }
         None => true,
@@ -267,48 +327,16 @@ async fn join(
     let waiting = async {
         for (places, asked) in asked {
             let answer = asked.await;
-            fill(&places, answer, response);
+            fill_from(&places, answer, response);
         }
     };
     // Partitions without an answer keep the `RequestTimedOut` they began with.
-    let deadline = shard.runtime.now() + timeout;
     first(waiting, shard.deadline(deadline)).await;
 }
 
-fn fill(places: &[Place], answer: Option<Answer>, response: &mut ProduceResponse) {
-    let Some(Answer::Append(outcomes)) = answer else { return };
-    for ((topic, partition), outcome) in places.iter().zip(outcomes) {
-        let place = &mut response.topics[*topic].partitions[*partition];
-        *place = outcome_of(place.index, outcome);
-    }
-}
-
-fn outcome_of(index: i32, outcome: AppendOutcome) -> ProducePartitionResponse {
-    let failure = match outcome {
-        Ok(appended) => {
-            return ProducePartitionResponse {
-                base_offset: Some(appended.base_offset),
-                log_append_time: appended.append_time,
-                log_start_offset: Some(appended.log_start),
-                ..refusal(index, ErrorCode::None)
-            };
-        }
-        Err(failure) => failure,
-    };
-    match failure {
-        AppendFailure::NotLeader => refusal(index, ErrorCode::NotLeaderOrFollower),
-        AppendFailure::NotEnoughReplicas { log_start } => ProducePartitionResponse {
-            log_start_offset: Some(log_start),
-            ..refusal(index, ErrorCode::NotEnoughReplicas)
-        },
-        AppendFailure::NotEnoughReplicasAfterAppend => {
-            refusal(index, ErrorCode::NotEnoughReplicasAfterAppend)
-        }
-        AppendFailure::Sequence { error, log_start } => ProducePartitionResponse {
-            log_start_offset: Some(log_start),
-            ..refusal(index, ErrorCode::from(error))
-        },
-        AppendFailure::Storage => refusal(index, ErrorCode::KafkaStorageError),
+fn fill_from(places: &[Place], answer: Option<Answer>, response: &mut ProduceResponse) {
+    if let Some(Answer::Append(outcomes)) = answer {
+        fill(places, outcomes, response);
     }
 }
 

@@ -11,12 +11,15 @@ use crate::base::{CallId, LeaderEpoch, Offset, PartitionKey, ShardId};
 use crate::group::message::{List, Listed};
 use crate::log::journal::Found;
 use crate::metadata::{Delta, Image};
+use crate::partition::produced::Produced;
 use crate::partition::replica::DeleteRecordsError;
 use crate::partition::{
     AppendOutcome, EpochEnd, FetchError, FetchFrom, Fetched, OffsetFound, OffsetQuery, RequiredAcks,
 };
 use crate::protocol::ErrorCode;
 use crate::protocol::validate::Validated;
+use crate::runtime::Loan;
+use bytes::Bytes;
 use kafka_protocol::messages::describe_producers_response::ProducerState;
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, CreatePartitionsRequest, CreatePartitionsResponse,
@@ -57,6 +60,8 @@ pub enum Ask {
         acks: RequiredAcks,
         /// The batches, each for a partition of its own.
         batches: Vec<(PartitionKey, Validated)>,
+        /// The owner may answer the client itself.
+        direct: Option<Box<Direct>>,
     },
     /// Read partitions.
     Read(ReadAsk),
@@ -103,10 +108,22 @@ pub enum Ask {
     Control(ControlAsk),
 }
 
+/// What an owner needs to answer a Produce request itself.
+pub struct Direct {
+    /// The right to send on the client's connection.
+    pub loan: Loan,
+    /// The answer, but for the outcomes.
+    pub produced: Produced,
+}
+
 /// The answer to an [`Ask`] of the same name.
 pub enum Answer {
     /// How the appends ended.
     Append(Vec<AppendOutcome>),
+    /// The appends were taken, and the client was answered with so many bytes.
+    Answered(usize),
+    /// The appends were taken; the client's answer, or the rest of it.
+    Unsent(Bytes),
     /// What was read.
     Read {
         /// A result a partition.

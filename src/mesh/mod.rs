@@ -18,7 +18,8 @@ pub mod settings;
 pub mod shard;
 
 pub use message::{
-    Answer, Ask, Body, CheckpointLine, Checkpoints, ControlAnswer, ControlAsk, Envelope, StartUp,
+    Answer, Ask, Body, CheckpointLine, Checkpoints, ControlAnswer, ControlAsk, Direct, Envelope,
+    StartUp,
 };
 pub use settings::TopicSettings;
-pub use shard::{PartitionSlot, Shard};
+pub use shard::{Attentive, PartitionSlot, Shard};

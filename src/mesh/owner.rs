@@ -3,8 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use bytes::Buf;
+
 use crate::base::PartitionKey;
-use crate::mesh::message::{Answer, Ask};
+use crate::mesh::message::{Answer, Ask, Direct};
 use crate::mesh::shard::{ReplyTo, Shard};
 use crate::partition::replica::DeleteRecordsError;
 use crate::partition::{Append, AppendFailure, AppendOutcome, FetchError, RequiredAcks};
@@ -15,7 +17,9 @@ impl Shard {
     /// Begins to answer a question; the answer follows when it is there.
     pub(super) fn answer(self: &Rc<Self>, to: ReplyTo, ask: Ask) {
         match ask {
-            Ask::Append { acks, batches } => self.answer_append(to, acks, batches),
+            Ask::Append { acks, batches, direct } => {
+                self.answer_append(to, acks, batches, direct);
+            }
             Ask::Read(ask) => self.answer_read(to, ask),
             Ask::Groups(asked) => self.answer_groups(to, asked),
             Ask::ListGroups(list) => {
@@ -154,11 +158,12 @@ impl Shard {
         to: ReplyTo,
         acks: RequiredAcks,
         batches: Vec<(PartitionKey, Validated)>,
+        direct: Option<Box<Direct>>,
     ) {
         self.checkpoints_stale.set(true);
         let join = Rc::new(AppendJoin {
             shard: self.clone(),
-            to: RefCell::new(Some(to)),
+            to: RefCell::new(Some((to, direct))),
             outcomes: RefCell::new(vec![Err(AppendFailure::NotLeader); batches.len()]),
             missing: Cell::new(batches.len()),
         });
@@ -174,7 +179,7 @@ impl Shard {
 /// Gathers the outcomes of one question's appends and answers once, when all are there.
 struct AppendJoin {
     shard: Rc<Shard>,
-    to: RefCell<Option<ReplyTo>>,
+    to: RefCell<Option<(ReplyTo, Option<Box<Direct>>)>>,
     outcomes: RefCell<Vec<AppendOutcome>>,
     missing: Cell<usize>,
 }
@@ -186,9 +191,33 @@ impl AppendJoin {
         if self.missing.get() > 0 {
             return;
         }
-        if let Some(to) = self.to.borrow_mut().take() {
-            let outcomes = std::mem::take(&mut *self.outcomes.borrow_mut());
-            self.shard.reply(to, Answer::Append(outcomes));
+        let Some((to, direct)) = self.to.borrow_mut().take() else { return };
+        let outcomes = std::mem::take(&mut *self.outcomes.borrow_mut());
+        match direct {
+            // Errors may need what only the asker knows.
+            Some(direct) if outcomes.iter().all(Result::is_ok) => {
+                self.answer_client(to, *direct, outcomes);
+            }
+            _ => self.shard.reply(to, Answer::Append(outcomes)),
+        }
+    }
+
+    /// Sends the client its answer, if the asker sleeps: it need not wake up for that.
+    fn answer_client(&self, to: ReplyTo, direct: Direct, outcomes: Vec<AppendOutcome>) {
+        let Direct { loan, produced } = direct;
+        let mut frame = produced.frame(outcomes);
+        if !self.shard.wakes(&to) {
+            return self.shard.reply(to, Answer::Unsent(frame));
+        }
+        match loan.send(&self.shard.runtime, &frame) {
+            Some(sent) if sent == frame.len() => {
+                self.shard.counters.answers_lent_total.add(1);
+                self.shard.reply_quietly(to, Answer::Answered(sent));
+            }
+            sent => {
+                frame.advance(sent.unwrap_or(0));
+                self.shard.reply(to, Answer::Unsent(frame));
+            }
         }
     }
 }

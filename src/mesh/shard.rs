@@ -73,6 +73,7 @@ pub struct Shard {
     tick: Notice,
     ticking: Cell<bool>,
     tick_waiters: Cell<usize>,
+    attentive_count: Cell<usize>,
     calls: RefCell<FxHashMap<u64, Reply<Answer>>>,
     call_next: Cell<u64>,
     parked: RefCell<FxHashMap<(ShardId, CallId), Reply<()>>>,
@@ -120,6 +121,7 @@ impl Shard {
             tick: Notice::new(),
             ticking: Cell::new(false),
             tick_waiters: Cell::new(0),
+            attentive_count: Cell::new(0),
             calls: RefCell::default(),
             call_next: Cell::new(0),
             parked: RefCell::default(),
@@ -337,13 +339,36 @@ impl Shard {
 
     /// Sends an answer where it belongs.
     pub fn reply(self: &Rc<Self>, to: ReplyTo, answer: Answer) {
+        self.reply_by(to, answer, Lanes::send);
+    }
+
+    /// Sends an answer that does not wake the core it goes to, unless that is
+    /// [attentive](Self::attentive).
+    pub(super) fn reply_quietly(self: &Rc<Self>, to: ReplyTo, answer: Answer) {
+        self.reply_by(to, answer, Lanes::send_quietly);
+    }
+
+    /// Whether an answer would have to wake the core it goes to.
+    pub(super) fn wakes(&self, to: &ReplyTo) -> bool {
+        match to {
+            ReplyTo::Local(..) => false,
+            ReplyTo::Remote(shard, _) => self.lanes.is_asleep(*shard),
+        }
+    }
+
+    fn reply_by(
+        self: &Rc<Self>,
+        to: ReplyTo,
+        answer: Answer,
+        send: impl FnOnce(&Lanes<Envelope>, ShardId, Envelope) -> Result<(), Full<Envelope>>,
+    ) {
         match to {
             ReplyTo::Local(reply, _) => reply.send(answer),
             ReplyTo::Remote(shard, call) => {
                 self.counters.lane_messages_sent_total.add(1);
                 let body = Body::Answer(Box::new(answer));
                 let envelope = Envelope { from: self.id(), call, body };
-                if let Err(Full(envelope)) = self.lanes.send(shard, envelope) {
+                if let Err(Full(envelope)) = send(&self.lanes, shard, envelope) {
                     let this = self.clone();
                     self.runtime.spawn("late answer", async move {
                         let mut envelope = envelope;
@@ -358,6 +383,16 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Has quiet answers wake this core, too, until what this returns is dropped.
+    pub fn attentive(self: &Rc<Self>) -> Attentive {
+        let count = self.attentive_count.get() + 1;
+        self.attentive_count.set(count);
+        if count == 1 {
+            self.lanes.be_attentive(true);
+        }
+        Attentive(self.clone())
     }
 
     /// Waits until `deadline`, to within 50 ms behind it. All waiters of a core share one timer,
@@ -421,6 +456,19 @@ impl Shard {
     /// Forgets a parked read.
     pub(super) fn unpark(&self, from: ShardId, call: CallId) {
         self.parked.borrow_mut().remove(&(from, call));
+    }
+}
+
+/// See [`Shard::attentive`].
+pub struct Attentive(Rc<Shard>);
+
+impl Drop for Attentive {
+    fn drop(&mut self) {
+        let count = self.0.attentive_count.get() - 1;
+        self.0.attentive_count.set(count);
+        if count == 0 {
+            self.0.lanes.be_attentive(false);
+        }
     }
 }
 

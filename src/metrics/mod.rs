@@ -43,6 +43,8 @@ pub struct ShardCounters {
     pub request_bytes_total: Counter,
     /// Bytes of answers sent.
     pub response_bytes_total: Counter,
+    /// Answers this core sent on connections of other cores.
+    pub answers_lent_total: Counter,
     /// Messages sent to other cores.
     pub lane_messages_sent_total: Counter,
     /// Bytes of batches this core was asked to append.

@@ -9,6 +9,7 @@
 
 pub mod leader;
 pub mod message;
+pub mod produced;
 pub mod producers;
 mod read;
 pub mod replica;

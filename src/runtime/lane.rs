@@ -38,6 +38,32 @@ impl<T: Send + 'static> Lanes<T> {
         }
     }
 
+    /// As [`send`](Self::send), but a core that sleeps sleeps on, unless it
+    /// [is attentive](Self::be_attentive): it finds the message once something else wakes it.
+    pub fn send_quietly(&self, to: ShardId, message: T) -> Result<(), Full<T>> {
+        match self {
+            Self::Real(lanes) => lanes.send_quietly(to, message),
+            // Nothing in a simulation takes the time of a wake-up.
+            Self::Sim(lanes) => lanes.send(to, message),
+        }
+    }
+
+    /// Whether a message would have to wake the core. It may be otherwise a moment later; drawn in
+    /// a simulation.
+    pub fn is_asleep(&self, core: ShardId) -> bool {
+        match self {
+            Self::Real(lanes) => lanes.is_asleep(core),
+            Self::Sim(lanes) => lanes.is_asleep(),
+        }
+    }
+
+    /// Whether this core wants to be woken by quiet messages, too.
+    pub fn be_attentive(&self, attentive: bool) {
+        if let Self::Real(lanes) = self {
+            lanes.be_attentive(attentive);
+        }
+    }
+
     /// Waits until the outbox towards `to` has room.
     pub async fn room(&self, to: ShardId) {
         match self {

@@ -25,7 +25,7 @@ use crate::base::{Instant, ShardId, Timestamp};
 
 pub use file::{Disk, Entry, File, FileLease, FileSlice, Lock, OpenMode, Space};
 pub use lane::{Full, Lanes};
-pub use net::{Accepted, Chunk, Listener, StreamReader, StreamWriter};
+pub use net::{Accepted, Chunk, LentSocket, Listener, Loan, Recall, StreamReader, StreamWriter};
 
 /// One core's handle to the world. Clone it freely; it can not leave its core.
 #[derive(Clone)]

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{FileSlice, real, sim};
+use super::{FileSlice, Runtime, real, sim};
 
 /// A part of what is sent: bytes in memory, or bytes of a file.
 #[derive(Clone, Debug)]
@@ -133,11 +135,69 @@ impl StreamWriter {
         }
     }
 
+    /// The socket, so that another core can send on it; see [`LentSocket::lend`].
+    pub fn lent(&self) -> LentSocket {
+        match self {
+            Self::Real(writer) => LentSocket::Real(writer.lent()),
+            Self::Sim(writer) => LentSocket::Sim(writer.lent()),
+        }
+    }
+
     /// Ends both directions at once; a read or send that waits on either half ends.
     pub fn shutdown(&self) {
         match self {
             Self::Real(writer) => writer.shutdown(),
             Self::Sim(writer) => writer.shutdown(),
         }
+    }
+}
+
+/// A connection's socket, on its way to another core.
+#[derive(Clone)]
+pub enum LentSocket {
+    /// Of the operating system.
+    Real(real::LentSocket),
+    /// Simulated.
+    Sim(sim::LentSocket),
+}
+
+impl LentSocket {
+    /// The right to send one answer, to be given to another core, and the power to take it back.
+    ///
+    /// While it is out, the connection's own core must send nothing itself.
+    pub fn lend(self) -> (Loan, Recall) {
+        let claimed = Arc::new(AtomicBool::new(false));
+        (Loan { socket: self, claimed: claimed.clone() }, Recall(claimed))
+    }
+}
+
+/// The right to send one answer on a connection of another core.
+pub struct Loan {
+    socket: LentSocket,
+    claimed: Arc<AtomicBool>,
+}
+
+impl Loan {
+    /// Sends the begin of `bytes`, as many as the socket takes at once, on behalf of `runtime`'s
+    /// core; how many those are. `None` when the right was taken back: nothing was sent.
+    pub fn send(self, runtime: &Runtime, bytes: &Bytes) -> Option<usize> {
+        if self.claimed.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        Some(match (runtime, &self.socket) {
+            (Runtime::Real(core), LentSocket::Real(socket)) => core.send_lent(socket, bytes),
+            (Runtime::Sim(core), LentSocket::Sim(socket)) => core.send_lent(socket, bytes),
+            (_, _) => 0,
+        })
+    }
+}
+
+/// The power to take a [`Loan`] back.
+pub struct Recall(Arc<AtomicBool>);
+
+impl Recall {
+    /// Takes the right back; `false` when it was used already.
+    pub fn recall(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
     }
 }

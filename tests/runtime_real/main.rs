@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "children talk to their parent by it")]
 
 mod connections;
+mod lending;
 
 use std::cell::Cell;
 use std::fs;

@@ -26,6 +26,8 @@ struct Bell {
     raised: AtomicBool,
     /// The core waits in the kernel, or is about to.
     asleep: AtomicBool,
+    /// The core wants to hear also what may wait.
+    attentive: AtomicBool,
     /// How often the core went through its loop.
     turns: AtomicU64,
 }
@@ -38,6 +40,7 @@ impl Bells {
                 descriptor: sys::event_descriptor()?,
                 raised: AtomicBool::new(false),
                 asleep: AtomicBool::new(false),
+                attentive: AtomicBool::new(false),
                 turns: AtomicU64::new(0),
             })
         };
@@ -51,6 +54,29 @@ impl Bells {
         if bell.asleep.load(Ordering::SeqCst) && bell.asleep.swap(false, Ordering::SeqCst) {
             sys::signal_event(&bell.descriptor);
         }
+    }
+
+    /// Makes `core` look at what was put down for it once it is awake; wakes it only when it is
+    /// attentive.
+    ///
+    /// The flag is raised before that is asked, and a core says that it is attentive before it
+    /// looks at its flag and sleeps: one of the two sees the other.
+    pub(super) fn murmur(&self, core: usize) {
+        let bell = &self.0[core];
+        bell.raised.store(true, Ordering::SeqCst);
+        if bell.attentive.load(Ordering::SeqCst) {
+            self.ring(core);
+        }
+    }
+
+    /// Whether the core, which is the caller, shall be woken by murmurs.
+    pub(super) fn be_attentive(&self, core: usize, attentive: bool) {
+        self.0[core].attentive.store(attentive, Ordering::SeqCst);
+    }
+
+    /// Whether the core waits in the kernel, or is about to.
+    pub(super) fn is_asleep(&self, core: usize) -> bool {
+        self.0[core].asleep.load(Ordering::Relaxed)
     }
 
     /// What becomes readable when a sleeping core is rung.

@@ -90,6 +90,8 @@ struct Outbox<T> {
     waiting: RefCell<Vec<T>>,
     /// Whether anything waits; spares borrowing in quiet turns.
     filled: Cell<bool>,
+    /// Whether any of it is to wake the receiver.
+    wakes: Cell<bool>,
     /// The outbox was emptied.
     room: Notice,
 }
@@ -101,6 +103,7 @@ impl<T: Send + 'static> Lanes<T> {
             sending: RefCell::new(sending),
             waiting: RefCell::default(),
             filled: Cell::new(false),
+            wakes: Cell::new(false),
             room: Notice::new(),
         };
         let state = Rc::new(State {
@@ -124,6 +127,27 @@ impl<T: Send + 'static> Lanes<T> {
     /// Puts `message` into the outbox towards `to`, or hands it back when that is full.
     pub fn send(&self, to: ShardId, message: T) -> Result<(), Full<T>> {
         let outbox = self.outbox(to);
+        self.put(outbox, message)?;
+        outbox.wakes.set(true);
+        Ok(())
+    }
+
+    /// See [`Lanes::send_quietly`](crate::runtime::Lanes::send_quietly).
+    pub fn send_quietly(&self, to: ShardId, message: T) -> Result<(), Full<T>> {
+        self.put(self.outbox(to), message)
+    }
+
+    /// See [`Lanes::is_asleep`](crate::runtime::Lanes::is_asleep).
+    pub fn is_asleep(&self, core: ShardId) -> bool {
+        self.0.bells.is_asleep(usize::from(core.0))
+    }
+
+    /// See [`Lanes::be_attentive`](crate::runtime::Lanes::be_attentive).
+    pub fn be_attentive(&self, attentive: bool) {
+        self.0.bells.be_attentive(usize::from(self.0.core.shard().0), attentive);
+    }
+
+    fn put(&self, outbox: &Outbox<T>, message: T) -> Result<(), Full<T>> {
         if outbox.sending.borrow().is_none() {
             return Ok(());
         }
@@ -265,9 +289,16 @@ impl<T: Send + 'static> State<T> {
                     counters.lane_messages += count;
                     counters.lane_batches += 1;
                 });
-                self.bells.ring(to);
+                match outbox.wakes.take() {
+                    true => self.bells.ring(to),
+                    false => self.bells.murmur(to),
+                }
             }
             Err(TrySendError::Full(batch)) => {
+                if outbox.wakes.get() {
+                    // It may be full of what did not wake the receiver.
+                    self.bells.ring(to);
+                }
                 *outbox.waiting.borrow_mut() = batch;
                 return false;
             }

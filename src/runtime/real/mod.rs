@@ -56,7 +56,7 @@ pub use self::core::{Core, Counters};
 pub use disk::{AppendPath, Disk, Lock};
 pub use file::{File, FileLease};
 pub use lanes::Lanes;
-pub use net::{Listener, StreamReader, StreamWriter};
+pub use net::{LentSocket, Listener, StreamReader, StreamWriter};
 pub use probe::MachineReport;
 pub use start::{Options, StartError, run, run_single};
 pub use sys::Limit;

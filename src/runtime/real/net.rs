@@ -7,10 +7,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{self, Read};
+use std::io::{self, IoSlice, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use super::core::Core;
 use super::desk::{Handed, Seat};
 use super::ring::{Readiness, Side, Watch};
 use super::sendfile;
-use super::sys::{self, Direction};
+use super::sys::{self, Direction, More};
 
 /// Connections accepted ahead of the caller; more wait in the kernel.
 const ACCEPTED_MAX: usize = 16;
@@ -322,6 +323,18 @@ impl Core {
         Ok(())
     }
 
+    /// Sends the begin of `bytes` on a connection of another core; how many the socket took.
+    pub fn send_lent(&self, socket: &LentSocket, bytes: &[u8]) -> usize {
+        let parts = [IoSlice::new(bytes)];
+        // The owner finds out what is wrong with it.
+        let sent = sys::send_message(socket.0.as_fd(), &parts, More::Ends).unwrap_or(0);
+        self.count(|counters| {
+            counters.sends += 1;
+            counters.copied_bytes += sent as u64;
+        });
+        sent
+    }
+
     /// Takes a connection that another core has accepted for this one, or moves here.
     pub(super) fn receive(&self, handed: Handed) {
         let address = handed.address;
@@ -361,6 +374,7 @@ fn halves(
     stream.set_nodelay(true)?;
     let watched = Watched::new(core, stream.as_fd());
     let origin = RefCell::new(origin);
+    let stream = Arc::new(stream);
     let socket = Rc::new(Socket { watched, stream, origin, moved: Cell::new(false) });
     Ok((StreamReader { socket: socket.clone() }, StreamWriter { socket }))
 }
@@ -369,7 +383,8 @@ fn halves(
 pub(super) struct Socket {
     /// Before the stream, for it is dropped first.
     watched: Watched,
-    stream: TcpStream,
+    /// Shared with those it is lent to.
+    stream: Arc<TcpStream>,
     /// Of an accepted connection.
     origin: RefCell<Option<Origin>>,
     /// Another core has it now: it must not be shut down here.
@@ -445,7 +460,7 @@ impl StreamReader {
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let asked = buffer.len();
         let socket = &self.socket;
-        poll_fn(|cx| socket.poll_read(cx, asked, || (&socket.stream).read(buffer))).await
+        poll_fn(|cx| socket.poll_read(cx, asked, || (&*socket.stream).read(buffer))).await
     }
 
     /// See [`StreamReader`](crate::runtime::StreamReader::read_to_spare).
@@ -460,6 +475,11 @@ impl StreamReader {
     }
 }
 
+/// A connection's socket, on its way to another core. It is shut down by its own core alone, and
+/// closed when nobody has it any more.
+#[derive(Clone)]
+pub struct LentSocket(Arc<TcpStream>);
+
 /// The writing half of a connection. Dropping it tells the peer that no more will come.
 pub struct StreamWriter {
     socket: Rc<Socket>,
@@ -469,6 +489,11 @@ impl StreamWriter {
     /// Sends all of `chunks`, in order.
     pub async fn send(&mut self, chunks: &[Chunk]) -> io::Result<()> {
         sendfile::send(&self.socket, chunks).await
+    }
+
+    /// See [`StreamWriter`](crate::runtime::StreamWriter::lent).
+    pub fn lent(&self) -> LentSocket {
+        LentSocket(self.socket.stream.clone())
     }
 
     /// Ends both directions at once; a read or send that waits ends.

@@ -5,13 +5,15 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::base::{Instant, ShardId, Timestamp};
 use crate::runtime::Runtime;
 
 use super::disk::Disk;
 use super::executor::{Clock, Owner, Sleep};
 use super::net::{Accepted, Listener};
-use super::stream::{StreamReader, StreamWriter};
+use super::stream::{LentSocket, StreamReader, StreamWriter};
 use super::world::{Inner, Process};
 
 /// 2026-01-01 00:00 UTC in milliseconds: when the wall clocks of all worlds begin.
@@ -106,6 +108,11 @@ impl Core {
     /// See [`Runtime::move_connection`].
     pub fn move_connection(&self, connection: Accepted, to: ShardId) -> Result<(), Accepted> {
         self.0.world.network.move_connection(&self.0.process, connection, to)
+    }
+
+    /// Sends the begin of `bytes` on a connection of another core; how many the socket took.
+    pub fn send_lent(&self, socket: &LentSocket, bytes: &Bytes) -> usize {
+        self.0.world.network.send_lent(socket, bytes)
     }
 
     /// See [`Runtime::connect`].

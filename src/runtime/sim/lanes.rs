@@ -99,6 +99,11 @@ impl<T: Send + 'static> Lanes<T> {
         })
     }
 
+    /// See [`Lanes::is_asleep`](crate::runtime::Lanes::is_asleep).
+    pub fn is_asleep(&self) -> bool {
+        self.clock.one_in(2)
+    }
+
     /// See [`Lanes::room`](crate::runtime::Lanes::room).
     pub async fn room(&self, to: ShardId) {
         poll_fn(|cx| {

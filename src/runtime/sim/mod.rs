@@ -27,7 +27,7 @@ pub use faults::{Chance, Faults};
 pub use lanes::Lanes;
 pub use net::Listener;
 pub use random::Random;
-pub use stream::{StreamReader, StreamWriter};
+pub use stream::{LentSocket, StreamReader, StreamWriter};
 pub use world::{MachineId, ProcessId, World};
 
 use super::Runtime;

@@ -11,11 +11,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use crate::base::ShardId;
 use crate::runtime::local::Notice;
 
 use super::executor::Clock;
-use super::stream::{Farewell, Pipe, Socket, StreamReader, StreamWriter};
+use super::stream::{Farewell, LentSocket, Pipe, Socket, StreamReader, StreamWriter};
 use super::world::{Machine, Process, ProcessId};
 
 /// Bytes of one direction of a connection that were sent and not read, unless a test sets another.
@@ -215,6 +217,12 @@ impl Network {
             socket.end(farewell);
             self.forget(&socket);
         }
+    }
+
+    /// Sends the begin of `bytes` on a socket, if it is open; how many.
+    pub(super) fn send_lent(&self, lent: &LentSocket, bytes: &Bytes) -> usize {
+        let socket = self.0.sockets.borrow().get(&(lent.process, lent.number)).cloned();
+        socket.map_or(0, |socket| socket.send_now(bytes))
     }
 
     /// A socket is closed.

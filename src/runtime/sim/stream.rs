@@ -285,6 +285,23 @@ impl Socket {
         poll
     }
 
+    /// Sends the begin of `bytes`, as many as there is room for, and a drawn part of them at times;
+    /// how many.
+    pub(super) fn send_now(&self, bytes: &Bytes) -> usize {
+        let cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(room)) = self.poll_room(&cx) else { return 0 };
+        let clock = self.network.clock();
+        let most = room.min(bytes.len());
+        let count = match clock.one_in(8) {
+            true => clock.between(0..=most as u64) as usize,
+            false => most,
+        };
+        if count > 0 {
+            self.outbound.push(clock, bytes.slice(..count), Pace::First);
+        }
+        count
+    }
+
     /// How many bytes may be sent now; at least one.
     fn poll_room(&self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
         let clock = self.network.clock();
@@ -353,6 +370,13 @@ impl Drop for StreamReader {
     }
 }
 
+/// A connection's socket, on its way to another core.
+#[derive(Clone)]
+pub struct LentSocket {
+    pub(super) process: ProcessId,
+    pub(super) number: u64,
+}
+
 /// The writing half of a connection.
 pub struct StreamWriter {
     socket: Rc<Socket>,
@@ -369,6 +393,11 @@ impl StreamWriter {
             }
         }
         Ok(())
+    }
+
+    /// See [`StreamWriter`](crate::runtime::StreamWriter::lent).
+    pub fn lent(&self) -> LentSocket {
+        LentSocket { process: self.socket.process, number: self.socket.number }
     }
 
     /// See [`StreamWriter`](crate::runtime::StreamWriter::shutdown).
