@@ -2,7 +2,7 @@
 //!
 //! Two tasks share a connection. The reading one cuts frames and *starts* each request in order;
 //! requests then run concurrently. The writing one sends the answers in order, gathering those
-//! that are ready into one send.
+//! that are ready into one send; but for those that another core sends: see [`Lender`].
 //!
 //! A connection whose requests all go to one other core moves there, between two requests: see
 //! [`Home`](crate::handlers::Home).
@@ -22,10 +22,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::base::{Instant, ShardId};
-use crate::handlers::{self, Client, Response};
+use crate::handlers::{self, Client, Lender, Response};
 use crate::mesh::{Attentive, Shard};
 use crate::runtime::local::{Notice, Share, first};
-use crate::runtime::{Accepted, Chunk, LentSocket, StreamReader, StreamWriter};
+use crate::runtime::{Accepted, Chunk, StreamReader, StreamWriter};
 
 use frames::{FrameError, Frames};
 
@@ -54,8 +54,8 @@ struct Connection {
     written: Cell<bool>,
     /// An answer is being sent.
     sending: Cell<bool>,
-    /// For other cores to send on.
-    socket: LentSocket,
+    /// For other cores to send on: the answer of the first slot, while a loan is out.
+    lender: Rc<Lender>,
     /// While answers may wait behind one that another core sends: it must tell at once.
     attentive: RefCell<Option<Attentive>>,
     /// What the writing task gives back when everything was sent and the peer may be sent more.
@@ -75,8 +75,8 @@ enum Next {
 
 /// The place of one answer.
 struct Slot {
-    /// Another core may send the answer.
-    is_lent: bool,
+    /// The answer was sent by another core, before it was known how the request has ended.
+    is_settled: Cell<bool>,
     response: RefCell<Option<Response>>,
     /// The request's share of the core's memory, held until its answer is sent.
     share: RefCell<Option<Share>>,
@@ -123,7 +123,7 @@ async fn serve_here(
         finished: Cell::new(false),
         written: Cell::new(false),
         sending: Cell::new(false),
-        socket: writer.lent(),
+        lender: Rc::new(Lender::new(writer.lent())),
         attentive: RefCell::default(),
         given_back: RefCell::default(),
     });
@@ -188,6 +188,7 @@ impl Connection {
         let mut frames = Frames::new(reader, self.shard.config().request_bytes_max as usize);
         loop {
             while self.slots.borrow().len() >= IN_FLIGHT_MAX {
+                self.attend();
                 self.changed.notified().await;
             }
             if self.shard.ending.get() {
@@ -250,17 +251,18 @@ impl Connection {
     /// Starts a request: what it does before its first wait is done when this returns, so that
     /// requests of one connection take effect in order.
     fn start(self: &Rc<Self>, client: &Rc<Client>, frame: bytes::Bytes, share: Share) {
+        self.settle();
         // Nothing else may be sent while another core does.
         let is_free = self.slots.borrow().is_empty() && !self.sending.get();
-        let is_lent = is_free && frame.len() <= LENT_REQUEST_BYTES_MAX;
+        let lends = is_free && frame.len() <= LENT_REQUEST_BYTES_MAX;
         let slot = Rc::new(Slot {
-            is_lent,
+            is_settled: Cell::new(false),
             response: RefCell::new(None),
             share: RefCell::new(Some(share)),
         });
         self.slots.borrow_mut().push_back(slot.clone());
-        let socket = is_lent.then(|| self.socket.clone());
-        let handled = handlers::handle(self.shard.clone(), client.clone(), frame, socket);
+        let lender = lends.then(|| self.lender.clone());
+        let handled = handlers::handle(self.shard.clone(), client.clone(), frame, lender);
         let mut handled = Box::pin(handled);
         let waker = std::task::Waker::noop();
         let mut cx = std::task::Context::from_waker(waker);
@@ -275,6 +277,9 @@ impl Connection {
     }
 
     fn fill(&self, slot: &Rc<Slot>, response: Response) {
+        if slot.is_settled.get() {
+            return;
+        }
         *slot.response.borrow_mut() = Some(response);
         let is_first = self.slots.borrow().front().is_some_and(|first| Rc::ptr_eq(first, slot));
         if is_first {
@@ -284,10 +289,26 @@ impl Connection {
         }
     }
 
+    /// Takes the first slot away when another core has sent its answer, of which the message may
+    /// still be on its way.
+    fn settle(&self) {
+        if !self.lender.is_sent() {
+            return;
+        }
+        self.lender.end();
+        self.attentive.take();
+        if let Some(slot) = self.slots.borrow_mut().pop_front() {
+            slot.is_settled.set(true);
+            slot.share.take();
+        }
+        self.last_active.set(self.shard.runtime.now());
+        self.changed.notify();
+    }
+
     /// Has the core that sends the first answer, if it is another one, tell at once that it has.
     fn attend(&self) {
-        let waits = self.slots.borrow().front().is_some_and(|first| first.is_lent);
-        if waits && self.attentive.borrow().is_none() {
+        self.settle();
+        if self.lender.is_out() && self.attentive.borrow().is_none() {
             *self.attentive.borrow_mut() = Some(self.shard.attentive());
         }
     }
@@ -358,13 +379,12 @@ impl Connection {
             let ready = slots.front().and_then(|slot| slot.response.borrow_mut().take());
             let Some(response) = ready else { return false };
             let slot = slots.pop_front();
-            // No other can be lent: it was the first.
+            self.lender.end();
             self.attentive.take();
             shares.push(slot.and_then(|slot| slot.share.borrow_mut().take()));
             match response {
                 Response::Send(parts) => chunks.extend(parts),
-                Response::Answered(sent) => {
-                    self.shard.counters.response_bytes_total.add(sent as u64);
+                Response::Answered => {
                     self.last_active.set(self.shard.runtime.now());
                     self.changed.notify();
                 }

@@ -32,7 +32,7 @@ use crate::mesh::Shard;
 use crate::protocol::frame::{RequestHeader, finish, start_response};
 use crate::protocol::wire::Piece;
 use crate::protocol::{ApiKey, Malformed, Message, cold};
-use crate::runtime::{Chunk, LentSocket};
+use crate::runtime::{Chunk, LentSocket, Loan, Recall};
 
 pub use home::Home;
 pub use read::Standing;
@@ -57,21 +57,57 @@ pub struct Client {
 pub enum Response {
     /// A whole frame, in parts.
     Send(Vec<Chunk>),
-    /// The core that did what was asked has sent the answer, of so many bytes.
-    Answered(usize),
+    /// The core that did what was asked has sent the answer.
+    Answered,
     /// No answer is wanted (produce with acks=0).
     Nothing,
     /// The connection ends.
     Close,
 }
 
-/// Takes one frame to its answer. With `socket`, another core may send the answer: the caller then
-/// sends nothing on the connection before this is done.
+/// A connection's socket, for another core to send one answer on.
+pub struct Lender {
+    socket: LentSocket,
+    /// The loan that is out.
+    out: RefCell<Option<Recall>>,
+}
+
+impl Lender {
+    /// Of a connection with that socket.
+    pub fn new(socket: LentSocket) -> Self {
+        Self { socket, out: RefCell::default() }
+    }
+
+    /// The right to send an answer, and the power to take it back.
+    fn lend(&self) -> (Loan, Recall) {
+        let (loan, recall) = self.socket.lend();
+        *self.out.borrow_mut() = Some(recall.clone());
+        (loan, recall)
+    }
+
+    /// Whether a loan is out: the connection's first answer may be sent by another core.
+    pub fn is_out(&self) -> bool {
+        self.out.borrow().is_some()
+    }
+
+    /// Whether that answer is sent, as far as is known without being told.
+    pub fn is_sent(&self) -> bool {
+        self.out.borrow().as_ref().is_some_and(Recall::is_sent)
+    }
+
+    /// The first answer is dealt with.
+    pub fn end(&self) {
+        *self.out.borrow_mut() = None;
+    }
+}
+
+/// Takes one frame to its answer. With a `lender`, another core may send it: the caller then sends
+/// nothing on the connection before this is done, or the lender says that it is sent.
 pub async fn handle(
     shard: Rc<Shard>,
     client: Rc<Client>,
     frame: Bytes,
-    socket: Option<LentSocket>,
+    lender: Option<Rc<Lender>>,
 ) -> Response {
     let (header, body) = match RequestHeader::parse(frame) {
         Ok(parsed) => parsed,
@@ -81,7 +117,7 @@ pub async fn handle(
             return Response::Close;
         }
     };
-    match route(&shard, &client, &header, body, socket).await {
+    match route(&shard, &client, &header, body, lender).await {
         Ok(response) => response,
         Err(error) => {
             shard.counters.connections_refused_total.add(1);
@@ -98,13 +134,13 @@ async fn route(
     client: &Rc<Client>,
     header: &RequestHeader,
     body: Bytes,
-    socket: Option<LentSocket>,
+    lender: Option<Rc<Lender>>,
 ) -> Result<Response, Malformed> {
     if let ApiKey::Produce | ApiKey::Fetch = header.key {
         client.home.anywhere();
     }
     match header.key {
-        ApiKey::Produce => produce::produce(shard, client, header, body, socket).await,
+        ApiKey::Produce => produce::produce(shard, client, header, body, lender).await,
         ApiKey::Fetch => fetch::fetch(shard, client, header, body).await,
         // By itself, for every request would be as large as the largest of them.
         _ => Box::pin(route_other(shard, client, header, body)).await,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::base::{Instant, PartitionKey, ShardId, Uuid};
 use crate::handlers::call::{OFFSETS, scatter};
-use crate::handlers::{Client, Response, answer};
+use crate::handlers::{Client, Lender, Response, answer};
 use crate::mesh::shard::Asked;
 use crate::mesh::{Answer, Ask, Direct, Shard};
 use crate::metadata::{Image, Topic};
@@ -21,7 +21,7 @@ use crate::protocol::produce::{
 use crate::protocol::validate::{self, Refused, Validated};
 use crate::protocol::{ErrorCode, Malformed, Message, Str};
 use crate::runtime::local::{first, next_ready};
-use crate::runtime::{Chunk, LentSocket, Recall};
+use crate::runtime::{Chunk, Recall};
 
 /// Client id of the admin client, which may write to internal topics (`AdminUtils`).
 const ADMIN_CLIENT: &str = "__admin_client";
@@ -42,7 +42,7 @@ pub(super) async fn produce(
     client: &Rc<Client>,
     header: &RequestHeader,
     body: Bytes,
-    socket: Option<LentSocket>,
+    lender: Option<Rc<Lender>>,
 ) -> Result<Response, Malformed> {
     let request = ProduceRequest::decode(header.version, body)?;
     let Some(acks) = required_acks(request.acks) else {
@@ -60,8 +60,8 @@ pub(super) async fn produce(
         [share] => share.owner != shard.id() && share.places == places,
         _ => false,
     };
-    match socket.filter(|_| elsewhere && acks != RequiredAcks::None) {
-        Some(socket) => {
+    match lender.filter(|_| elsewhere && acks != RequiredAcks::None) {
+        Some(lender) => {
             let share = shares.swap_remove(0);
             let produced = Produced {
                 version: header.version,
@@ -69,7 +69,7 @@ pub(super) async fn produce(
                 places: share.places,
                 response,
             };
-            let (loan, recall) = socket.lend();
+            let (loan, recall) = lender.lend();
             let direct = Some(Box::new(Direct { loan, produced }));
             let ask = Ask::Append { acks, batches: share.batches, direct };
             let asked = shard.ask(share.owner, ask);
@@ -133,11 +133,14 @@ async fn answered(
     let answer = match ended.await {
         Some(answer) => answer,
         None if recall.recall() => None,
-        // The owner is sending it.
-        None => asked.await,
+        None => {
+            // The owner is sending it, and no clock wakes this core any more.
+            let _attentive = shard.attentive();
+            asked.await
+        }
     };
     match answer {
-        Some(Answer::Answered(sent)) => Ok(Response::Answered(sent)),
+        Some(Answer::Answered) => Ok(Response::Answered),
         Some(Answer::Unsent(rest)) => Ok(Response::Send(vec![Chunk::Bytes(rest)])),
         Some(Answer::Append(outcomes)) => Err(outcomes),
         _ => Err(Vec::new()),

@@ -29,7 +29,8 @@ use kafka_protocol::messages::{
     ListPartitionReassignmentsResponse,
 };
 
-/// A message from one core to another. It is owned: after the send, nothing is shared.
+/// A message from one core to another. It is owned: after the send nothing is shared but what the
+/// header of `mesh` names.
 pub struct Envelope {
     /// The core to answer.
     pub from: ShardId,
@@ -120,8 +121,8 @@ pub struct Direct {
 pub enum Answer {
     /// How the appends ended.
     Append(Vec<AppendOutcome>),
-    /// The appends were taken, and the client was answered with so many bytes.
-    Answered(usize),
+    /// The appends were taken, and the client was answered.
+    Answered,
     /// The appends were taken; the client's answer, or the rest of it.
     Unsent(Bytes),
     /// What was read.

@@ -202,22 +202,21 @@ impl AppendJoin {
         }
     }
 
-    /// Sends the client its answer, if the asker sleeps: it need not wake up for that.
+    /// Sends the client its answer, if the asker sleeps: it need not wake up for that. Many such
+    /// answers in one turn would hold up this core.
     fn answer_client(&self, to: ReplyTo, direct: Direct, outcomes: Vec<AppendOutcome>) {
         let Direct { loan, produced } = direct;
         let mut frame = produced.frame(outcomes);
-        if !self.shard.wakes(&to) {
+        if !self.shard.wakes(&to) || self.shard.runtime.is_late() {
             return self.shard.reply(to, Answer::Unsent(frame));
         }
-        match loan.send(&self.shard.runtime, &frame) {
-            Some(sent) if sent == frame.len() => {
-                self.shard.counters.answers_lent_total.add(1);
-                self.shard.reply_quietly(to, Answer::Answered(sent));
-            }
-            sent => {
-                frame.advance(sent.unwrap_or(0));
-                self.shard.reply(to, Answer::Unsent(frame));
-            }
+        let sent = loan.send(&self.shard.runtime, &frame).unwrap_or(0);
+        self.shard.counters.response_bytes_total.add(sent as u64);
+        if sent == frame.len() {
+            self.shard.counters.answers_lent_total.add(1);
+            return self.shard.reply_quietly(to, Answer::Answered);
         }
+        frame.advance(sent);
+        self.shard.reply(to, Answer::Unsent(frame));
     }
 }

@@ -172,6 +172,14 @@ impl Runtime {
         }
     }
 
+    /// Whether [`pass`](Self::pass) would let the core poll now. A simulated core has no budget.
+    pub fn is_late(&self) -> bool {
+        match self {
+            Self::Real(core) => core.is_late(),
+            Self::Sim(_) => false,
+        }
+    }
+
     /// Resolves when the process was asked to end (SIGTERM, SIGINT). May be awaited by many tasks.
     pub async fn terminated(&self) {
         match self {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
@@ -165,39 +165,58 @@ impl LentSocket {
     /// The right to send one answer, to be given to another core, and the power to take it back.
     ///
     /// While it is out, the connection's own core must send nothing itself.
-    pub fn lend(self) -> (Loan, Recall) {
-        let claimed = Arc::new(AtomicBool::new(false));
-        (Loan { socket: self, claimed: claimed.clone() }, Recall(claimed))
+    pub fn lend(&self) -> (Loan, Recall) {
+        let state = Arc::new(AtomicU8::new(OUT));
+        (Loan { socket: self.clone(), state: state.clone() }, Recall(state))
     }
+}
+
+/// States of a loan: nothing was done with it; one side has claimed it; all was sent.
+const OUT: u8 = 0;
+const CLAIMED: u8 = 1;
+const SENT: u8 = 2;
+
+fn claim(state: &AtomicU8) -> bool {
+    state.compare_exchange(OUT, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
 }
 
 /// The right to send one answer on a connection of another core.
 pub struct Loan {
     socket: LentSocket,
-    claimed: Arc<AtomicBool>,
+    state: Arc<AtomicU8>,
 }
 
 impl Loan {
     /// Sends the begin of `bytes`, as many as the socket takes at once, on behalf of `runtime`'s
     /// core; how many those are. `None` when the right was taken back: nothing was sent.
     pub fn send(self, runtime: &Runtime, bytes: &Bytes) -> Option<usize> {
-        if self.claimed.swap(true, Ordering::AcqRel) {
+        if !claim(&self.state) {
             return None;
         }
-        Some(match (runtime, &self.socket) {
+        let sent = match (runtime, &self.socket) {
             (Runtime::Real(core), LentSocket::Real(socket)) => core.send_lent(socket, bytes),
             (Runtime::Sim(core), LentSocket::Sim(socket)) => core.send_lent(socket, bytes),
             (_, _) => 0,
-        })
+        };
+        if sent == bytes.len() {
+            self.state.store(SENT, Ordering::Release);
+        }
+        Some(sent)
     }
 }
 
 /// The power to take a [`Loan`] back.
-pub struct Recall(Arc<AtomicBool>);
+#[derive(Clone)]
+pub struct Recall(Arc<AtomicU8>);
 
 impl Recall {
     /// Takes the right back; `false` when it was used already.
     pub fn recall(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
+        claim(&self.0)
+    }
+
+    /// Whether the whole answer was sent. The message that tells so may come later.
+    pub fn is_sent(&self) -> bool {
+        self.0.load(Ordering::Acquire) == SENT
     }
 }

@@ -243,11 +243,16 @@ impl Core {
         self.0.reactor.sleep_until(sys::monotonic_nanos() + nanos).await;
     }
 
+    /// Whether this turn has used up the work budget.
+    pub fn is_late(&self) -> bool {
+        let worked = sys::monotonic_nanos().saturating_sub(self.0.reactor.turn_began());
+        u128::from(worked) >= WORK_BUDGET.as_nanos()
+    }
+
     /// Lets the reactor have its turn when this one has used up the work budget; else returns at
     /// once.
     pub async fn pass(&self) {
-        let worked = sys::monotonic_nanos().saturating_sub(self.0.reactor.turn_began());
-        if u128::from(worked) < WORK_BUDGET.as_nanos() {
+        if !self.is_late() {
             return;
         }
         self.count(|counters| counters.passes += 1);

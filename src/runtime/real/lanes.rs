@@ -153,6 +153,8 @@ impl<T: Send + 'static> Lanes<T> {
         }
         let mut waiting = outbox.waiting.borrow_mut();
         if waiting.len() >= self.0.capacity {
+            // Whatever it is full of: the receiver has to make room.
+            outbox.wakes.set(true);
             return Err(Full(message));
         }
         waiting.push(message);

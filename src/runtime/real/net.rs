@@ -11,7 +11,7 @@ use std::io::{self, IoSlice, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
+use std::sync::{self, Arc};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -325,9 +325,11 @@ impl Core {
 
     /// Sends the begin of `bytes` on a connection of another core; how many the socket took.
     pub fn send_lent(&self, socket: &LentSocket, bytes: &[u8]) -> usize {
+        // Held for the length of the call: its number is not given to another socket meanwhile.
+        let Some(stream) = socket.0.upgrade() else { return 0 };
         let parts = [IoSlice::new(bytes)];
         // The owner finds out what is wrong with it.
-        let sent = sys::send_message(socket.0.as_fd(), &parts, More::Ends).unwrap_or(0);
+        let sent = sys::send_message(stream.as_fd(), &parts, More::Ends).unwrap_or(0);
         self.count(|counters| {
             counters.sends += 1;
             counters.copied_bytes += sent as u64;
@@ -383,7 +385,7 @@ fn halves(
 pub(super) struct Socket {
     /// Before the stream, for it is dropped first.
     watched: Watched,
-    /// Shared with those it is lent to.
+    /// Shared with those it is lent to, while they send.
     stream: Arc<TcpStream>,
     /// Of an accepted connection.
     origin: RefCell<Option<Origin>>,
@@ -475,10 +477,9 @@ impl StreamReader {
     }
 }
 
-/// A connection's socket, on its way to another core. It is shut down by its own core alone, and
-/// closed when nobody has it any more.
+/// A connection's socket, on its way to another core. It does not keep the socket open.
 #[derive(Clone)]
-pub struct LentSocket(Arc<TcpStream>);
+pub struct LentSocket(sync::Weak<TcpStream>);
 
 /// The writing half of a connection. Dropping it tells the peer that no more will come.
 pub struct StreamWriter {
@@ -493,7 +494,7 @@ impl StreamWriter {
 
     /// See [`StreamWriter`](crate::runtime::StreamWriter::lent).
     pub fn lent(&self) -> LentSocket {
-        LentSocket(self.socket.stream.clone())
+        LentSocket(Arc::downgrade(&self.socket.stream))
     }
 
     /// Ends both directions at once; a read or send that waits ends.
