@@ -6,8 +6,8 @@
 //! takes the same path without the lane.
 //!
 //! Invariant: nothing is shared between cores but what an envelope carries: owned values,
-//! immutable `Bytes` and images, leases on open files, and the right to send one answer on a client's
-//! socket.
+//! immutable `Bytes` and images, leases on open files, and the right to send one answer on a
+//! client's socket.
 
 mod apply;
 mod early;
