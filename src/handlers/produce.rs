@@ -55,9 +55,9 @@ pub(super) async fn produce(
     let (mut response, mut shares, starts) = split(shard, header, &request);
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let deadline = shard.runtime.now() + timeout.max(APPEND_TIME_MIN);
-    let places = places(&request);
+    // Whether one other core has all of it to append.
     let elsewhere = match shares.as_slice() {
-        [share] => share.owner != shard.id() && share.places == places,
+        [share] => share.owner != shard.id() && share.places.len() == partition_count(&request),
         _ => false,
     };
     match lender.filter(|_| elsewhere && acks != RequiredAcks::None) {
@@ -77,7 +77,7 @@ pub(super) async fn produce(
                 Ok(response) => return Ok(response),
                 Err(outcomes) => {
                     response = refused(&request, ErrorCode::RequestTimedOut);
-                    fill(&places, outcomes, &mut response);
+                    fill(&places(&request), outcomes, &mut response);
                 }
             }
         }
@@ -110,6 +110,10 @@ fn required_acks(raw: i16) -> Option<RequiredAcks> {
 
 fn all(response: &ProduceResponse) -> impl Iterator<Item = &ProducePartitionResponse> {
     response.topics.iter().flat_map(|topic| &topic.partitions)
+}
+
+fn partition_count(request: &ProduceRequest) -> usize {
+    request.topics.iter().map(|topic| topic.partitions.len()).sum()
 }
 
 /// The places of all partitions of a request.
