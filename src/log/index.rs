@@ -19,13 +19,11 @@ use bytes::Bytes;
 
 use crate::base::Offset;
 use crate::log::home::Home;
-use crate::runtime::OpenMode;
+use crate::log::windows::{self, Known, Windows};
+use crate::runtime::{File, OpenMode};
 
 /// Entries that gather before they are written: 2 KiB of an offset index, 1 MiB of the log.
 const BLOCK_COUNT: usize = 256;
-
-/// Bytes of a file that are searched in memory instead of entry by entry.
-const SEARCH_BYTES: usize = 4 << 10;
 
 /// An entry of an index: a key that grows, and what it leads to.
 pub(super) trait Entry: Copy {
@@ -140,6 +138,8 @@ pub(super) struct Index<E: Entry> {
     written_count: Cell<usize>,
     tail_begin: Cell<usize>,
     tail: RefCell<Vec<E>>,
+    /// What look-ups read of the entries below `tail_begin`, which never change.
+    windows: RefCell<Windows<E>>,
     /// The last entry; `None` inside when it was not read yet.
     last: Cell<Option<Option<E>>>,
     /// Whether the file changed since its last sync.
@@ -155,6 +155,7 @@ impl<E: Entry> Index<E> {
             written_count: Cell::new(count),
             tail_begin: Cell::new(count),
             tail: RefCell::default(),
+            windows: RefCell::default(),
             last: Cell::new(if count == 0 { Some(None) } else { None }),
             unsynced: Cell::new(false),
         }
@@ -166,6 +167,7 @@ impl<E: Entry> Index<E> {
         self.written_count.set(0);
         self.tail_begin.set(0);
         self.tail.borrow_mut().clear();
+        self.forget_windows();
         self.last.set(Some(None));
         self.unsynced.set(true);
         Ok(())
@@ -265,7 +267,7 @@ impl<E: Entry> Index<E> {
 
     /// The last entry whose key is `key` or smaller.
     pub(super) async fn floor(&self, key: i64) -> io::Result<Option<E>> {
-        let mut high = {
+        let count = {
             let tail = self.tail.borrow();
             let at = tail.partition_point(|entry| entry.key() <= key);
             if at > 0 {
@@ -273,27 +275,52 @@ impl<E: Entry> Index<E> {
             }
             self.tail_begin.get()
         };
-        if high == 0 {
-            return Ok(None);
-        }
+        let known = self.windows.borrow_mut().find(key, count);
+        let (mut low, mut high, mut before, likely_low) = match known {
+            Known::Found(found) => return Ok(found),
+            Known::Within { low, high, before, likely_low } => (low, high, before, likely_low),
+        };
         let file = self.home.open(self.base, E::ENDING, OpenMode::Read).await?;
-        let mut low = 0;
-        let mut found = None;
-        while (high - low) * E::BYTES > SEARCH_BYTES {
+        if likely_low {
+            let entries = self.stretch(&file, low, count).await?;
+            let smaller = entries.partition_point(|entry| entry.key() <= key);
+            let end = low + entries.len();
+            before = smaller.checked_sub(1).map(|at| entries[at]).or(before);
+            // A file that got shorter under us has no entry there.
+            if smaller < entries.len() || entries.is_empty() || end >= high {
+                self.windows.borrow_mut().keep(low, entries);
+                return Ok(before);
+            }
+            low = end;
+        }
+        while high - low > windows::ENTRIES_MAX {
             let middle = low + (high - low) / 2;
             let bytes = file.read_at((middle * E::BYTES) as u64, E::BYTES).await?;
-            // A file that got shorter under us has no entry there.
             match E::read(&bytes) {
                 Some(entry) if entry.key() <= key => {
-                    found = Some(entry);
+                    before = Some(entry);
                     low = middle + 1;
                 }
                 Some(_) | None => high = middle,
             }
         }
-        let bytes = file.read_at((low * E::BYTES) as u64, (high - low) * E::BYTES).await?;
-        let entries = bytes.chunks_exact(E::BYTES).filter_map(E::read);
-        Ok(entries.take_while(|entry| entry.key() <= key).last().or(found))
+        let entries = self.stretch(&file, low, count).await?;
+        let smaller = entries.partition_point(|entry| entry.key() <= key);
+        let found = smaller.checked_sub(1).map(|at| entries[at]).or(before);
+        self.windows.borrow_mut().keep(low, entries);
+        Ok(found)
+    }
+
+    /// Some entries from number `low` on, of the first `count`.
+    async fn stretch(&self, file: &File, low: usize, count: usize) -> io::Result<Vec<E>> {
+        let length = windows::ENTRIES_MAX.min(count - low) * E::BYTES;
+        let bytes = file.read_at((low * E::BYTES) as u64, length).await?;
+        Ok(bytes.chunks_exact(E::BYTES).filter_map(E::read).collect())
+    }
+
+    /// Forgets what look-ups read.
+    pub(super) fn forget_windows(&self) {
+        self.windows.borrow_mut().clear();
     }
 
     /// The file's entries up to the first that `is_good` refuses or that does not grow: behind the
@@ -323,6 +350,7 @@ impl<E: Entry> Index<E> {
         let file = self.home.open(self.base, E::ENDING, OpenMode::Create).await?;
         file.truncate((count * E::BYTES) as u64).await?;
         self.tail.borrow_mut().clear();
+        self.forget_windows();
         self.written_count.set(count);
         self.tail_begin.set(count);
         self.last.set(if count == 0 { Some(None) } else { None });
@@ -341,5 +369,44 @@ impl<E: Entry> Index<E> {
         };
         entries.extend_from_slice(&self.tail.borrow());
         Ok(entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::sim::block_on;
+
+    #[test]
+    fn look_ups_find_the_same_with_and_without_what_earlier_ones_read() {
+        block_on(7, |runtime| async move {
+            let directory = std::path::PathBuf::from("/data/t-0");
+            runtime.disk().create_directories(&directory).await.expect("it is made");
+            let home = Rc::new(Home::new(runtime.disk(), directory));
+            let index = Index::<OffsetEntry>::existing(&home, Offset::new(0), 0);
+            let count = 20_000u32;
+            for number in 0..count {
+                index.append(OffsetEntry { relative: 10 * number + 5, position: number + 1 });
+                if index.wants_write() {
+                    index.write().await.expect("it is written");
+                }
+            }
+            let check = async |key: u32| {
+                let found = index.floor(i64::from(key)).await.expect("it is read");
+                let expected = key.checked_sub(5).map(|over| over.min(10 * (count - 1)) / 10 + 1);
+                assert_eq!(found.map(|entry| entry.position), expected, "{key}");
+            };
+            // Readers that go forward by steps of their own, and keys anywhere.
+            for step in 0..2_000u32 {
+                for reader in 1..20 {
+                    check(reader * 1_000 + step * reader).await;
+                }
+                check(runtime.random() as u32 % (10 * count)).await;
+            }
+            check(0).await;
+            index.forget_windows();
+            check(4).await;
+            check(5).await;
+        });
     }
 }

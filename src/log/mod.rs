@@ -44,6 +44,7 @@ mod segment;
 mod snapshots;
 mod truncation;
 mod walk;
+mod windows;
 
 pub use log::Log;
 pub use message::{

@@ -128,6 +128,8 @@ impl Segment {
     /// Lets the file go; leases keep it open as long as they need it.
     pub(super) fn close_file(&self) {
         self.file.borrow_mut().take();
+        self.offsets.forget_windows();
+        self.times.forget_windows();
     }
 
     /// Whether the file is open.
