@@ -95,14 +95,15 @@ pub const ROWS: &[Setting] = &[
     int("socket.listen.backlog.size", number(50))
         .at_least(1)
         .no_effect("Connections that may wait to be accepted. Corelog uses 1024."),
-    int("socket.receive.buffer.bytes", number(102_400))
+    // Apache Kafka has 102400 for both: see docs/decisions/socket-buffers.md.
+    int("socket.receive.buffer.bytes", number(-1))
         .high()
         .works("Receive buffer of a connection's socket, in bytes; -1 leaves it to the system."),
     int("socket.request.max.bytes", number(104_857_600)).at_least(1).high().works(
         "Largest request accepted, in bytes. A connection that announces a larger one is \
              closed.",
     ),
-    int("socket.send.buffer.bytes", number(102_400))
+    int("socket.send.buffer.bytes", number(307_200))
         .high()
         .works("Send buffer of a connection's socket, in bytes; -1 leaves it to the system."),
 ];
