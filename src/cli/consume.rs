@@ -74,6 +74,7 @@ impl Consumer<'_> {
         let mut shown = began;
         let amounts = Amounts {
             bytes_max: 1 << 20,
+            partition_bytes_max: 1 << 20,
             bytes_min: 1,
             wait_ms: 500,
             isolation: i8::from(!self.args.uncommitted),

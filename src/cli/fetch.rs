@@ -16,8 +16,10 @@ use super::target::Target;
 /// How much is asked for at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Amounts {
-    /// Most bytes of an answer, and of each partition in it.
+    /// Most bytes of an answer.
     pub bytes_max: i32,
+    /// Most bytes of each partition in it.
+    pub partition_bytes_max: i32,
     /// Least bytes the broker waits for.
     pub bytes_min: i32,
     /// How long it waits for them, in milliseconds.
@@ -50,7 +52,7 @@ pub async fn fetch(
     let partitions = led.map(|(index, offset)| FetchPartition {
         index: *index,
         fetch_offset: Offset::from_wire(i64::try_from(*offset).unwrap_or(i64::MAX)),
-        max_bytes: amounts.bytes_max,
+        max_bytes: amounts.partition_bytes_max,
         ..FetchPartition::default()
     });
     let request = FetchRequest {

@@ -47,6 +47,7 @@ pub async fn run(runtime: Runtime, args: BenchConsumeArgs) -> Done {
     let meter = Meter::new(&Course::new(), seconds(args.common.duration));
     let amounts = Amounts {
         bytes_max: args.fetch_bytes,
+        partition_bytes_max: args.partition_bytes,
         bytes_min: args.min_bytes,
         wait_ms: 500,
         isolation: 0,

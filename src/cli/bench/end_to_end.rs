@@ -419,6 +419,7 @@ impl Consumer {
     async fn read(mut self) -> Outcome<()> {
         let amounts = Amounts {
             bytes_max: FETCH_BYTES_MAX,
+            partition_bytes_max: FETCH_BYTES_MAX,
             bytes_min: 1,
             wait_ms: FETCH_WAIT_MS,
             isolation: 0,
