@@ -190,16 +190,19 @@ async fn warm(core: &Core, lease: &FileLease, position: u64, length: usize) -> i
 
 /// Whether a range of a file is in the page cache, as far as can be told without waiting.
 ///
-/// `cachestat` counts its pages (2.2 us for 256 KiB). Where that is missing or not permitted, the
-/// first and the last byte are read without waiting (1.1 us each).
+/// `cachestat` counts its pages (2.2 us for 256 KiB), those too that are still being read: the
+/// kernel reads ahead of whoever reads on. Pages come in order, so the last byte is read without
+/// waiting (1.1 us). Where `cachestat` is missing or not permitted, the first one is, too.
 fn resident(core: &Core, lease: &FileLease, position: u64, length: usize) -> bool {
     let last = position + length as u64 - 1;
-    if let Ok(cached) = sys::cached_pages(lease.as_fd(), position, length as u64) {
-        return cached > last / PAGE_BYTES - position / PAGE_BYTES;
-    }
+    let first = match sys::cached_pages(lease.as_fd(), position, length as u64) {
+        Ok(cached) if cached <= last / PAGE_BYTES - position / PAGE_BYTES => return false,
+        Ok(_) => None,
+        Err(_) => Some(position),
+    };
     let mut byte = core.take_scratch();
     byte.reserve(2);
-    let found = [position, last].into_iter().all(|at| {
+    let found = first.into_iter().chain([last]).all(|at| {
         sys::read_at_to_spare(lease.as_fd(), &mut byte, 1, at, Wait::Refused)
             .is_ok_and(|read| read == 1)
     });
