@@ -60,7 +60,7 @@ def run(words, pinned=False):
 def runtime_echo(seconds, connections, batch_bytes, pinned=False):
     """The echo server on Corelog's own runtime: {"cpu_us_per_request", "requests_per_second"}.
 
-    `None` where it was not built (`cargo build --release --example echo`).
+    `None` where it was not built (`cargo build --profile dist --example echo`).
     """
     if not ECHO.exists():
         return None

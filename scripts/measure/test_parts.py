@@ -82,6 +82,27 @@ class Memory(unittest.TestCase):
         text = f"Node 0, zone   Normal  {'  '.join(map(str, counts))} \n"
         self.assertEqual(keeper.whole(text * 2), 2 * ((2 << 9) + (3 << 10)) * keeper.PAGE)
 
+    def test_one_page_is_kept_in_each_block(self):
+        class Chunk:
+            def __init__(self):
+                self.given_back = []
+
+            def madvise(self, _advice, at, length):
+                self.given_back += range(at // keeper.PAGE, (at + length) // keeper.PAGE)
+
+        pages = keeper.CHUNK // keeper.PAGE
+        # Frames as they may lie: blocks in no order, one of them known from an earlier chunk.
+        found = [(7 * page % pages) + 512 for page in range(pages)]
+        have, chunk = {1}, Chunk()
+        count = keeper.thin_one(chunk, found, have)
+        kept = set(range(pages)) - set(chunk.given_back)
+        self.assertEqual(len(chunk.given_back), len(set(chunk.given_back)))
+        self.assertEqual((count, len(kept)), (pages // 512 - 1, pages // 512 - 1))
+        self.assertEqual({found[page] >> 9 for page in kept} | {1}, have)
+        # Where nothing is told: four in the length of a block.
+        chunk = Chunk()
+        self.assertEqual(keeper.thin_one(chunk, None, set()), pages // 128)
+
 
 class Printed(unittest.TestCase):
     def test_apaches_tools_are_understood(self):
