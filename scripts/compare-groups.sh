@@ -9,5 +9,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ./scripts/install-test-tools
-[ -n "${BIN_UNDER_TEST:-}" ] || cargo build --release --locked
+if [ -z "${BIN_UNDER_TEST:-}" ]; then
+  cargo build --profile dist --locked
+  export BIN_UNDER_TEST="$PWD/target/dist/corelog"
+fi
 exec python3 scripts/compare_groups.py "$@"

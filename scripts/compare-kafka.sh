@@ -21,5 +21,8 @@ case " $* " in
   *" --list "* | *" --redraw "* | *" --help "*) exec python3 scripts/compare_kafka.py "$@" ;;
 esac
 ./scripts/install-test-tools
-[ -n "${BIN_UNDER_TEST:-}" ] || cargo build --release --locked --bins --example echo
+if [ -z "${BIN_UNDER_TEST:-}" ]; then
+  cargo build --profile dist --locked --bins --example echo
+  export BIN_UNDER_TEST="$PWD/target/dist/corelog"
+fi
 exec python3 scripts/compare_kafka.py "$@"
