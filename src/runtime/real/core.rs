@@ -50,7 +50,7 @@ pub struct Counters {
     pub sendfile_bytes: u64,
     /// Bytes that were copied to a socket, of memory or of files.
     pub copied_bytes: u64,
-    /// Slices of files whose cold pages were read before they were sent.
+    /// Times that cold pages of a file were read before they were sent.
     pub warmed_slices: u64,
     /// Times the work budget was used up and the reactor was visited.
     pub passes: u64,

@@ -15,7 +15,7 @@
 //! up the whole core while the disk turns.
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::runtime::{Chunk, FileLease as AnyLease, FileSlice};
 
@@ -26,6 +26,13 @@ use super::sys::{self, More, PARTS_MAX, Wait};
 
 /// Most bytes one `sendfile` moves: what one unnoticed cold page can cost stays bounded.
 const SLICE_BYTES_MAX: usize = 256 << 10;
+
+/// Most bytes of a file that are brought into the page cache at once: a wake-up of another thread
+/// and back each, in memory that is the kernel's to take back.
+const WARMED_BYTES_MAX: u64 = 2 << 20;
+
+/// Bytes the kernel is asked to read at once; it takes any more for as many as the disk likes best.
+const PIECE_BYTES: u64 = 128 << 10;
 
 /// Most bytes of file slices gathered into one send.
 const GATHERED_BYTES_MAX: usize = 256 << 10;
@@ -138,11 +145,9 @@ async fn send_slice(socket: &Socket, slice: &FileSlice) -> io::Result<()> {
     let mut warm_to = position;
     while position < end {
         if position >= warm_to {
-            let length = SLICE_BYTES_MAX.min((end - position) as usize);
-            warm(core, lease, position, length).await?;
-            warm_to = position + length as u64;
+            warm_to = position + warm(core, lease, position, end - position).await?;
         }
-        let length = (warm_to - position) as usize;
+        let length = SLICE_BYTES_MAX.min((warm_to - position) as usize);
         let sending = || sys::send_file(socket.as_fd(), lease.as_fd(), position, length);
         let sent = socket.send_when_ready(sending).await?;
         if sent == 0 {
@@ -159,32 +164,38 @@ async fn send_slice(socket: &Socket, slice: &FileSlice) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes sure that a range of a file is in the page cache.
-async fn warm(core: &Core, lease: &FileLease, position: u64, length: usize) -> io::Result<()> {
-    if resident(core, lease, position, length) {
-        return Ok(());
+/// Makes sure that what comes next of a file, `rest` bytes, is in the page cache; how much of it.
+async fn warm(core: &Core, lease: &FileLease, position: u64, rest: u64) -> io::Result<u64> {
+    let length = rest.min(SLICE_BYTES_MAX as u64);
+    if resident(core, lease, position, length as usize) {
+        return Ok(length);
     }
     core.count(|counters| counters.warmed_slices += 1);
-    let mut buffer = core.take_scratch();
-    buffer.reserve(length);
+    let length = rest.min(WARMED_BYTES_MAX);
     let lease = lease.clone();
-    // On the blocking pool, into memory that is thrown away: a read through the ring would
-    // allocate its own. Cold reads are bound by the disk, not by the copy.
-    let buffer = core
-        .blocking(move || {
-            while buffer.len() < length {
-                let from = position + buffer.len() as u64;
-                let rest = length - buffer.len();
-                if sys::read_at_to_spare(lease.as_fd(), &mut buffer, rest, from, Wait::Allowed)?
-                    == 0
-                {
-                    break;
-                }
-            }
-            Ok(buffer)
-        })
-        .await?;
-    core.give_scratch(buffer);
+    core.blocking(move || read_into_cache(lease.as_fd(), position, length)).await?;
+    Ok(length)
+}
+
+/// Has the kernel read a range of a file into the page cache, and waits for it, a piece after the
+/// other: a reader that follows it finds them all.
+fn read_into_cache(file: BorrowedFd<'_>, position: u64, length: u64) -> io::Result<()> {
+    let end = position + length;
+    let pieces = || {
+        let from = (position..end).step_by(PIECE_BYTES as usize);
+        from.map(|from| (from, PIECE_BYTES.min(end - from)))
+    };
+    let all_asked = pieces().all(|(from, length)| sys::read_ahead(file, from, length).is_ok());
+    let mut buffer = Vec::with_capacity(if all_asked { 1 } else { PIECE_BYTES as usize });
+    for (from, length) in pieces() {
+        // Where a file system does not read ahead, its bytes are read, to be thrown away.
+        let from = if all_asked { from + length - 1 } else { from };
+        buffer.clear();
+        let length = buffer.capacity().min(length as usize);
+        if sys::read_at_to_spare(file, &mut buffer, length, from, Wait::Allowed)? == 0 {
+            break;
+        }
+    }
     Ok(())
 }
 

@@ -217,6 +217,13 @@ pub(super) fn cached_pages(file: BorrowedFd<'_>, position: u64, length: u64) -> 
     Ok(found.cached)
 }
 
+/// Begins to read a range of a file into the page cache. Not every file system does.
+pub(super) fn read_ahead(file: BorrowedFd<'_>, position: u64, length: u64) -> io::Result<()> {
+    let offset = file_offset(position)?;
+    // SAFETY: no memory is passed.
+    retried(|| unsafe { libc::readahead(file.as_raw_fd(), offset, length as usize) }).map(drop)
+}
+
 /// Opens an existing file if that needs no disk access; `WouldBlock` when it would.
 ///
 /// `openat2` with `RESOLVE_CACHED`, Linux 5.12; older kernels refuse it with other errors.
