@@ -254,12 +254,23 @@ def settle(bootstrap):
         time.sleep(0.03)
 
 
+# Defaults that are not Apache Kafka's (docs/differences.md): name, its value, ours.
+OWN_DEFAULTS = [
+    ("socket.receive.buffer.bytes", "102400", "-1"),
+    ("socket.send.buffer.bytes", "102400", "307200"),
+]
+
+
 def normal(text, side):
     """The output with everything that must differ between two brokers replaced."""
     text = text.replace(side.bootstrap, "HOST:PORT")
     text = text.replace(f"PLAINTEXT://127.0.0.1:{side.port}", "PLAINTEXT://HOST:PORT")
     for path in (str(side.data), str(side.directory)):
         text = text.replace(path, "DATA")
+    for name, theirs, ours in OWN_DEFAULTS:
+        value = ours if isinstance(side, broker.Corelog) else theirs
+        shown = f"{name}={value} sensitive=false synonyms={{DEFAULT_CONFIG:{name}={value}}}"
+        text = text.replace(shown, f"{name} has its own default")
     text = re.sub(r"TopicId: \S{22}", "TopicId: ID", text)
     text = re.sub(r"\(id: (\d+) rack: null isFenced: \w+\)", r"(id: \1)", text)
     lines = []
