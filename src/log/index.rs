@@ -276,26 +276,20 @@ impl<E: Entry> Index<E> {
             self.tail_begin.get()
         };
         let known = self.windows.borrow_mut().find(key, count);
-        let (mut low, mut high, mut before, likely_low) = match known {
+        let (mut low, mut high, mut before) = match known {
             Known::Found(found) => return Ok(found),
-            Known::Within { low, high, before, likely_low } => (low, high, before, likely_low),
+            Known::Within { low, high, before } => (low, high, before),
         };
         let file = self.home.open(self.base, E::ENDING, OpenMode::Read).await?;
-        if likely_low {
-            let entries = self.stretch(&file, low, count).await?;
-            let smaller = entries.partition_point(|entry| entry.key() <= key);
-            let end = low + entries.len();
-            before = smaller.checked_sub(1).map(|at| entries[at]).or(before);
-            // A file that got shorter under us has no entry there.
-            if smaller < entries.len() || entries.is_empty() || end >= high {
-                self.windows.borrow_mut().keep(low, entries);
-                return Ok(before);
-            }
-            low = end;
-        }
+        // Behind what is known lies what a reader that goes forward looks for.
+        let mut is_behind = before.is_some();
         while high - low > windows::ENTRIES_MAX {
-            let middle = low + (high - low) / 2;
+            let middle = match std::mem::take(&mut is_behind) {
+                true => low + windows::ENTRIES_MAX,
+                false => low + (high - low) / 2,
+            };
             let bytes = file.read_at((middle * E::BYTES) as u64, E::BYTES).await?;
+            // A file that got shorter under us has no entry there.
             match E::read(&bytes) {
                 Some(entry) if entry.key() <= key => {
                     before = Some(entry);

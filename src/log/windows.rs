@@ -19,9 +19,8 @@ const WINDOWS_MAX: usize = 16;
 pub(super) enum Known<E> {
     /// The last entry whose key is not larger.
     Found(Option<E>),
-    /// It is `before`, or one of the entries `low..high`, which have to be read; it is likely to be
-    /// near `low` when `likely_low` says so.
-    Within { low: usize, high: usize, before: Option<E>, likely_low: bool },
+    /// It is `before`, or one of the entries `low..high`, which have to be read.
+    Within { low: usize, high: usize, before: Option<E> },
 }
 
 /// The stretches; the one that was used last is at the end.
@@ -65,7 +64,7 @@ impl<E: Entry> Windows<E> {
             }
         }
         match low < high {
-            true => Known::Within { low, high, before, likely_low: before.is_some() },
+            true => Known::Within { low, high, before },
             false => Known::Found(before),
         }
     }
@@ -114,7 +113,6 @@ mod tests {
             low,
             high,
             before: before.map(entry),
-            likely_low: before.is_some(),
         };
         assert_eq!(windows.find(55, 100), within(0, 100, None));
         windows.keep(20, stretch(20, 30));
