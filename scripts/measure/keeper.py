@@ -10,6 +10,7 @@ leave locked pages where they are, until this ends. What the page cache holds is
 Prints one line when that is done; ends, and gives the rest back, when its standard input ends.
 """
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -81,21 +82,27 @@ def thin(chunks):
     No more than that: large files are read into blocks of 1 MiB where there are some.
     """
     have = set()
-    return sum(thin_one(chunk, frames(chunk), have) for chunk in chunks)
+    return sum(thin_one(chunk, blocks(frames(chunk), address(chunk)), have) for chunk in chunks)
 
 
 def thin_one(chunk, found, have):
-    """The same for one chunk, of whose pages the frames are known or not; `have`: blocks done."""
+    """The same for one chunk, each of whose pages lies in a block; `have`: those that are done."""
     kept = []
-    for index in range(CHUNK // PAGE):
-        block = found[index] >> REPORTED_ORDER if found else index // (STEP // PAGE)
-        if (block not in have) if found else index % (STEP // PAGE) == 0:
+    for index, block in enumerate(found):
+        if block not in have:
             have.add(block)
             kept.append(index)
-    for begin, end in zip([-1, *kept], [*kept, CHUNK // PAGE]):
+    for begin, end in zip([-1, *kept], [*kept, len(found)]):
         if begin + 1 < end:
             chunk.madvise(mmap.MADV_DONTNEED, (begin + 1) * PAGE, (end - begin - 1) * PAGE)
     return len(kept)
+
+
+def blocks(found, begin):
+    """The block each page of a chunk lies in, of their frames; `STEP` of addresses if not told."""
+    if found:
+        return [frame >> REPORTED_ORDER for frame in found]
+    return [at // STEP for at in range(begin, begin + CHUNK, PAGE)]
 
 
 def frames(chunk):
@@ -123,7 +130,7 @@ def lock(chunks):
 def set_to(path, value):
     """Writes a setting of the kernel; what it was, or `None` where that is not permitted."""
     try:
-        before = path.read_text() if path != DROP_CACHES else ""
+        before = path.read_text()
         path.write_text(value)
     except OSError:
         return None
@@ -136,7 +143,8 @@ def main():
     Path("/proc/self/oom_score_adj").write_text("1000")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.sync()
-    set_to(DROP_CACHES, "1")
+    with contextlib.suppress(OSError):
+        DROP_CACHES.write_text("1")
     may_move = set_to(MAY_MOVE, "0")
     try:
         chunks, kept, stays = [], 0, True
@@ -150,8 +158,8 @@ def main():
                 break
         words = "" if stays and may_move is not None else "; the kernel may move them"
         print(
-            f"{kept * PAGE / MIB:.0f} MiB of pages keep free memory here; {left // MIB} MiB lie in whole blocks"
-            f"{words}"
+            f"{kept * PAGE / MIB:.0f} MiB of pages keep free memory here; "
+            f"{left // MIB} MiB lie in whole blocks{words}"
         )
         sys.stdout.flush()
         sys.stdin.read()

@@ -94,14 +94,14 @@ class Memory(unittest.TestCase):
         # Frames as they may lie: blocks in no order, one of them known from an earlier chunk.
         found = [(7 * page % pages) + 512 for page in range(pages)]
         have, chunk = {1}, Chunk()
-        count = keeper.thin_one(chunk, found, have)
+        count = keeper.thin_one(chunk, keeper.blocks(found, 0), have)
         kept = set(range(pages)) - set(chunk.given_back)
         self.assertEqual(len(chunk.given_back), len(set(chunk.given_back)))
         self.assertEqual((count, len(kept)), (pages // 512 - 1, pages // 512 - 1))
         self.assertEqual({found[page] >> 9 for page in kept} | {1}, have)
         # Where nothing is told: four in the length of a block.
         chunk = Chunk()
-        self.assertEqual(keeper.thin_one(chunk, None, set()), pages // 128)
+        self.assertEqual(keeper.thin_one(chunk, keeper.blocks(None, 0), set()), pages // 128)
 
 
 class Printed(unittest.TestCase):
