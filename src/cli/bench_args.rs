@@ -215,10 +215,10 @@ pub struct BenchConsumeArgs {
     /// What all measurements need.
     #[command(flatten)]
     pub common: BenchArgs,
-    /// Most bytes of each answer, and
+    /// Most bytes of each answer; the default is that of Apache Kafka's consumer.
     #[arg(long, default_value_t = 52_428_800, value_name = "BYTES")]
     pub fetch_bytes: i32,
-    /// most bytes of each partition in it. Both defaults are those of Apache Kafka's consumer.
+    /// Most bytes of each partition in an answer; the default is that of Apache Kafka's consumer.
     #[arg(long, default_value_t = 1_048_576, value_name = "BYTES")]
     pub partition_bytes: i32,
     /// Least bytes of each answer.
