@@ -4,6 +4,7 @@
 //   floor sendfile SECONDS CHUNK FILE...          files into a socket, from the page cache
 //   floor echo SECONDS CONNECTIONS BYTES ANSWER   small requests, each answered, on all CPUs
 //   floor client SECONDS CONNECTIONS BYTES ANSWER PORT     the client of `echo`, against another
+//   floor paced SECONDS CONNECTIONS BYTES ANSWER RATE      `echo` at a fixed rate, open loop: latency
 //   floor calibrate                               a fixed piece of work of three kinds
 //
 // The measured side runs in this process, its client in a child. Prints one line of JSON; CPU is
@@ -31,6 +32,8 @@
 #include <unistd.h>
 
 enum { IN_FLIGHT = 5, ANSWER_BYTES = 64, EVENTS = 256, FILE_BYTES_MAX = 1 << 30 };
+// Of the paced echo: requests in flight on a connection, and how long the last answers may take.
+enum { DUE_MAX = 4096, PATIENCE_SECONDS = 5 };
 
 static void fail(const char *what) {
     fprintf(stderr, "floor: %s: %s\n", what, strerror(errno));
@@ -292,16 +295,14 @@ static uint64_t answered(const struct share *shares, int count) {
     return total;
 }
 
-static void echo(double seconds, int connections, size_t size, size_t answer) {
-    struct sockaddr_in address;
-    int listener = listening(&address);
-    pid_t child = fork();
-    if (!child) return (void)ask(&address, connections, size, answer, 0);
+// Accepts `connections`, spread over a thread for each CPU that answers; how many threads that is.
+static int serve_all(int listener, int connections, size_t size, size_t answer,
+                     struct share **all) {
     pin("FLOOR_CPU");
     cpu_set_t set;
     sched_getaffinity(0, sizeof set, &set);
     int threads = CPU_COUNT(&set) < connections ? CPU_COUNT(&set) : connections;
-    struct share *shares = calloc(threads, sizeof *shares);
+    struct share *shares = *all = calloc(threads, sizeof *shares);
     if (!shares) fail("memory");
     for (int index = 0; index < threads; index++) {
         shares[index].poll = epoll_create1(0);
@@ -318,6 +319,16 @@ static void echo(double seconds, int connections, size_t size, size_t answer) {
     }
     for (int index = 0; index < threads; index++)
         if (pthread_create(&shares[index].thread, NULL, serve, &shares[index])) fail("thread");
+    return threads;
+}
+
+static void echo(double seconds, int connections, size_t size, size_t answer) {
+    struct sockaddr_in address;
+    int listener = listening(&address);
+    pid_t child = fork();
+    if (!child) return (void)ask(&address, connections, size, answer, 0);
+    struct share *shares;
+    int threads = serve_all(listener, connections, size, answer, &shares);
     usleep(300 * 1000);
     uint64_t first = answered(shares, threads);
     double began = now(), cpu = cpu_seconds();
@@ -343,6 +354,88 @@ static void client(double seconds, int connections, size_t size, size_t answer, 
     printf("{\"what\": \"client\", \"seconds\": %.4f, \"requests\": %llu, "
            "\"requests_per_second\": %.1f}\n",
            wall, (unsigned long long)requests, requests / wall);
+}
+
+// ---- paced --------------------------------------------------------------------------------------
+
+// Requests on one connection that were not answered yet: when each was due.
+struct waiting {
+    double due[DUE_MAX];
+    uint64_t sent, answered;
+    size_t have;
+};
+
+static int by_size(const void *left, const void *right) {
+    double difference = *(const double *)left - *(const double *)right;
+    return (difference > 0) - (difference < 0);
+}
+
+static double quantile_us(const double *sorted, size_t count, double share) {
+    size_t at = (size_t)(count * share);
+    return count ? sorted[at < count ? at : count - 1] * 1e6 : 0;
+}
+
+// What has come on a connection; adds the latencies of whole answers, from when each was due.
+static size_t settle(struct waiting *one, int socket, size_t answer, double *latencies) {
+    char buffer[4096];
+    ssize_t got = recv(socket, buffer, sizeof buffer, MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN)) fail("the echo ended");
+    if (got < 0) return 0;
+    double moment = now();
+    size_t whole = 0;
+    for (one->have += got; one->have >= answer; one->have -= answer)
+        latencies[whole++] = moment - one->due[one->answered++ % DUE_MAX];
+    return whole;
+}
+
+// Sends at fixed moments whatever the answers do, as the client of a broker at a fixed rate does.
+static void ask_paced(const struct sockaddr_in *address, double seconds, int count, size_t size,
+                      size_t answer, double rate) {
+    pin("CLIENT_CPU");
+    uint64_t total = (uint64_t)(seconds * rate), asked = 0, answers = 0;
+    double *latencies = calloc(total + DUE_MAX, sizeof *latencies);
+    struct waiting *each = calloc(count, sizeof *each);
+    int poll = epoll_create1(0), *server = calloc(count, sizeof *server);
+    char *request = bytes(size);
+    if (poll < 0 || !latencies || !each || !server) fail("client");
+    for (int index = 0; index < count; index++) {
+        server[index] = connected(address);
+        struct epoll_event event = {.events = EPOLLIN, .data.u32 = index};
+        if (epoll_ctl(poll, EPOLL_CTL_ADD, server[index], &event)) fail("epoll_ctl");
+    }
+    struct epoll_event events[EVENTS];
+    double began = now() + 0.1, end = began + seconds + PATIENCE_SECONDS;
+    while (answers < total && now() < end) {
+        for (double due; asked < total && (due = began + asked / rate) <= now(); asked++) {
+            struct waiting *one = &each[asked % count];
+            if (one->sent - one->answered == DUE_MAX) fail("the echo does not keep up");
+            one->due[one->sent++ % DUE_MAX] = due;
+            if (!sent(server[asked % count], request, size)) fail("send");
+        }
+        double rest = asked < total ? began + asked / rate - now() : 0.01;
+        struct timespec pause = {.tv_nsec = rest <= 0 ? 0 : rest > 0.5 ? 500000000 : rest * 1e9};
+        int ready = epoll_pwait2(poll, events, EVENTS, &pause, NULL);
+        for (int index = 0; index < ready; index++) {
+            uint32_t at = events[index].data.u32;
+            answers += settle(&each[at], server[at], answer, latencies + answers);
+        }
+    }
+    qsort(latencies, answers, sizeof *latencies, by_size);
+    printf("{\"what\": \"paced\", \"requests\": %llu, \"asked\": %llu, \"p50_us\": %.1f, "
+           "\"p99_us\": %.1f, \"p99_9_us\": %.1f, \"max_us\": %.1f}\n",
+           (unsigned long long)answers, (unsigned long long)total,
+           quantile_us(latencies, answers, 0.5), quantile_us(latencies, answers, 0.99),
+           quantile_us(latencies, answers, 0.999), quantile_us(latencies, answers, 1));
+}
+
+static void paced(double seconds, int connections, size_t size, size_t answer, double rate) {
+    struct sockaddr_in address;
+    int listener = listening(&address), status;
+    pid_t child = fork();
+    if (!child) return ask_paced(&address, seconds, connections, size, answer, rate);
+    struct share *shares;
+    serve_all(listener, connections, size, answer, &shares);
+    if (waitpid(child, &status, 0) != child || status) exit(1);
 }
 
 // ---- calibrate ----------------------------------------------------------------------------------
@@ -417,6 +510,9 @@ int main(int count, char **words) {
     } else if (!strcmp(mode, "client") && count == 7) {
         client(seconds, atoi(words[3]), strtoul(words[4], NULL, 10), strtoul(words[5], NULL, 10),
                atoi(words[6]));
+    } else if (!strcmp(mode, "paced") && count == 7 && atoi(words[3]) > 0 && atof(words[6]) > 0) {
+        paced(seconds, atoi(words[3]), strtoul(words[4], NULL, 10), strtoul(words[5], NULL, 10),
+              atof(words[6]));
     } else if (!strcmp(mode, "calibrate")) {
         calibrate();
     } else {

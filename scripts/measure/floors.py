@@ -117,3 +117,9 @@ def sendfile(seconds, paths):
 def echo(seconds, connections, batch_bytes):
     """Words of the loop that answers small requests."""
     return ["echo", seconds, connections, batch_bytes + REQUEST_BYTES, ANSWER_BYTES]
+
+
+def paced(seconds, connections, batch_bytes, rate):
+    """Words of the loop that answers at once what comes at a fixed rate, so many a second."""
+    request = batch_bytes + REQUEST_BYTES
+    return ["paced", seconds, connections, request, ANSWER_BYTES, f"{rate:.0f}"]

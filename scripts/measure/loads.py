@@ -35,6 +35,12 @@ class Load:
         words = self.run.split()
         return int(words[words.index(flag) + 1]) if flag in words else default
 
+    def due(self, rate):
+        """Requests a second that are due, `rate` being what {rate} stands for."""
+        words = self.run.format(rate=rate).split()
+        flag = next(flag for flag in ("--rate", "-r") if flag in words)
+        return float(words[words.index(flag) + 1])
+
     @property
     def partitions(self):
         """Partitions of the topic it runs on."""
@@ -154,6 +160,9 @@ LATENCY = [
         warm_up=LATENCY_WARM_UP,
     ),
 ]
+# Which figures of the bare echo at the same rate stand beside those of a latency load: what this
+# machine takes for being woken three times, the client's timer among them.
+PACED = {"p50, us": "p50_us", "p99, us": "p99_us", "p99.9, us": "p99_9_us", "worst, us": "max_us"}
 # How the highest rate is looked for: without a rate first, then by halving, with this load.
 HIGHEST = "produce -p 16 -s 1024 --batch-records 16 -c 4"
 HIGHEST_SHARE = 0.6

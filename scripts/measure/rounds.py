@@ -22,6 +22,8 @@ from . import clients, floors, heavy, loads, machine, others, scale, turns
 REPEATS_MAX = 2
 EXISTS = 36
 QUIET_SECONDS = 3
+# A record of the end to end load, about.
+SMALL_BYTES = 100
 # A start or stop with very many partitions.
 LONG_SECONDS_MAX = 240
 # Both delete a topic's files this long after the topic.
@@ -198,6 +200,17 @@ class Round:
         self.put(name, self.figures[f"{load.name}: CPU us/request"])
         self.floors[name] = report["cpu_us_per_request"]
 
+    def paced_floor(self, load):
+        """The latency of a bare echo at the rate of a load, in Corelog's half of the round."""
+        if self.kind != "corelog" or not self.args.floors:
+            return
+        size = load.batch_bytes if load.run.startswith("produce") else SMALL_BYTES
+        rate = load.due(self.shared.get("rate", 0))
+        words = floors.paced(self.args.seconds, load.connections, size, rate)
+        report = self.attempt(load.name, lambda: floors.run(words, self.args.pinned))
+        for unit in set(load.figures) & set(loads.PACED) if report else ():
+            self.floors[f"{load.name}: {unit}"] = report[loads.PACED[unit]]
+
     # ---- the sets -------------------------------------------------------------------------------
 
     def produce(self):
@@ -251,6 +264,7 @@ class Round:
                 continue
             with self.topic("latency", 16) as topic:
                 self.load(load, topic)
+            self.paced_floor(load)
 
     def know_rate(self):
         """Whether it is known what 60 % of Kafka's highest rate is; finds out on Kafka itself."""

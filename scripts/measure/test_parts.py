@@ -10,7 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
 
-from measure import clients, heavy, keeper, loads, machine, noise, page, rounds, shape, table, turns
+from measure import clients, floors, heavy, keeper, loads, machine, noise, page, rounds, shape
+from measure import table, turns
 
 ROUNDS = {
     "kafka": [{"CPU": 10.0, "idle": 0.0}, {"CPU": 20.0, "idle": 1.0}, {"CPU": 40.0}],
@@ -199,6 +200,19 @@ class Loads(unittest.TestCase):
             left = iter([*answers, False])
             found = heavy.while_it(lambda left=left: next(left), dict)
             self.assertEqual(len(found), count, answers)
+
+
+class Latency(unittest.TestCase):
+    def test_the_bare_echo_is_asked_as_often_as_the_broker(self):
+        due = [load.due(3000.0) for load in loads.LATENCY]
+        self.assertEqual(due, [5000.0, 1000.0, 3000.0, 100.0])
+
+    def test_the_bare_echo_answers_each_request_and_tells_its_latency(self):
+        report = floors.run(floors.paced(0.5, 3, 1000, 400.0))
+        self.assertEqual((report["requests"], report["asked"]), (200, 200))
+        told = [report[loads.PACED[unit]] for unit in loads.PACED]
+        self.assertEqual(told, sorted(told))
+        self.assertGreater(told[0], 0)
 
 
 class Shape(unittest.TestCase):
