@@ -9,6 +9,7 @@
 #   scripts/compare-kafka.sh --only durable,skew,scale --rounds 3    sets that run only when named
 #   scripts/compare-kafka.sh --only backfill --backfill-gib 20       (room for it on the disk)
 #   scripts/compare-kafka.sh --only soak --soak-minutes 60 --rounds 1 --brokers corelog
+#   scripts/compare-kafka.sh --only durable --rounds 4 --append      goes on with the last run
 #   scripts/compare-kafka.sh --redraw FILE.json     table and page of an earlier run
 #
 # BIN_UNDER_TEST=path measures another build; the bare echo on Corelog's own runtime is then the

@@ -45,6 +45,7 @@ def arguments():
     parser.add_argument("--pinned", action="store_true", help="broker on core 1, client on core 0")
     parser.add_argument("--json", default=str(ROOT / "target" / "compare-kafka.json"))
     parser.add_argument("--html", default=str(ROOT / "target" / "compare-kafka.html"))
+    parser.add_argument("--append", action="store_true", help="go on with the rounds of --json")
     parser.add_argument("--redraw", help="prints the table and draws the page of an earlier JSON")
     args = parser.parse_args()
     args.only = [name for name in args.only.split(",") if name]
@@ -89,6 +90,16 @@ class Comparison:
             "repeated": [],
             "notes": [],
         }
+        if args.append:
+            self.go_on(turns.read_json(args.json))
+
+    def go_on(self, earlier):
+        """Takes up the rounds of an earlier run, and the rates that it found."""
+        now, machines = self.found, {earlier["machine"], self.found["machine"]}
+        self.found = {**earlier, "arguments": now["arguments"]}
+        self.found["when"] = f"{earlier['when']}; {now['when']}"
+        self.found["machine"] = "; ".join(sorted(machines))
+        self.shared = {**earlier.get("shared", {}), **self.shared}
 
     def measure(self, number, kind):
         """One broker of one round."""
@@ -152,7 +163,10 @@ def main():
     comparison = Comparison(args)
     try:
         with machine.memory_kept(args.keep_memory):
-            turns.in_turn(args.rounds, comparison.measure, comparison.keep, args.brokers)
+            earlier = comparison.found["rounds"]
+            turns.in_turn(
+                args.rounds, comparison.measure, comparison.keep, args.brokers, earlier
+            )
     finally:
         # A run that is broken off still tells of its whole rounds.
         if comparison.found["rounds"]:

@@ -70,6 +70,14 @@ class Turns(unittest.TestCase):
         self.assertEqual(len(kept), 2)
 
 
+    def test_a_later_run_goes_on_with_the_rounds_of_an_earlier_one(self):
+        seen = []
+        earlier = {"kafka": [1, 3, 5], "corelog": [2, 4, 6]}
+        found = turns.in_turn(1, lambda *turn: seen.append(turn) or 9, earlier=earlier)
+        self.assertEqual(seen, [(3, "corelog"), (3, "kafka")])
+        self.assertEqual(found, {"kafka": [1, 3, 5, 9], "corelog": [2, 4, 6, 9]})
+        self.assertEqual(len(earlier["kafka"]), 3)
+
     def test_one_broker_alone_has_rounds_of_its_own(self):
         seen = []
         found = turns.in_turn(2, lambda *turn: seen.append(turn), kinds=("corelog",))

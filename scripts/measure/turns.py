@@ -19,19 +19,20 @@ def say(words):
     print(words, file=sys.stderr, flush=True)
 
 
-def in_turn(count, measure, keep=None, kinds=KINDS):
+def in_turn(count, measure, keep=None, kinds=KINDS, earlier=None):
     """Calls `measure(number, kind)` in turn for those of `kinds`; {kind: [figures of each round]}.
 
     `keep` is called with what there is after each whole round, so that a run that is broken off
-    has not been for nothing.
+    has not been for nothing. `earlier` are the rounds of a run that this one goes on with.
     """
-    rounds = {kind: [] for kind in KINDS}
-    for number in range(count):
+    rounds = {kind: list((earlier or {}).get(kind, [])) for kind in KINDS}
+    first = max(map(len, rounds.values()))
+    for number in range(first, first + count):
         for kind in (kind for kind in order(number) if kind in kinds):
             began = time.monotonic()
             rounds[kind].append(measure(number, kind))
             took = time.monotonic() - began
-            say(f"round {number + 1} of {count}, {kind}: {took:.0f} s")
+            say(f"round {number + 1} of {first + count}, {kind}: {took:.0f} s")
         if keep:
             keep(rounds)
     return rounds
