@@ -37,6 +37,12 @@ def arguments():
         help="cores that others may use before a load is repeated",
     )
     parser.add_argument(
+        "--patience",
+        type=float,
+        default=300,
+        help="seconds a broker's round may wait for a quiet machine, and repeat what was disturbed",
+    )
+    parser.add_argument(
         "--no-keep-memory",
         dest="keep_memory",
         action="store_false",
