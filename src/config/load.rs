@@ -29,6 +29,9 @@ pub struct Sources<'a> {
     pub overrides: &'a [String],
 }
 
+/// Both socket buffers in the properties shipped with Apache Kafka.
+const KAFKA_BUFFER_BYTES: i64 = 102_400;
+
 /// A configuration and what is odd about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
@@ -80,6 +83,12 @@ impl Gathered {
             Some(row) => {
                 if row.standing == Standing::NoEffect {
                     self.warnings.push(format!("{origin}: {name} has no effect in Corelog"));
+                }
+                if is_small_buffer(&name, &value) {
+                    self.warnings.push(format!(
+                        "{origin}: {name}={value} costs up to a third more CPU with large batches \
+                         and fetches; leave it out unless many connections must share little memory"
+                    ));
                 }
             }
             None => match suggest(&name) {
@@ -195,6 +204,13 @@ fn suggest(name: &str) -> Suggestion {
     }
 }
 
+/// Whether this sizes socket buffers as the properties shipped with Apache Kafka do, or smaller;
+/// docs/decisions/socket-buffers.md has what that costs.
+fn is_small_buffer(name: &str, value: &str) -> bool {
+    matches!(name, "socket.receive.buffer.bytes" | "socket.send.buffer.bytes")
+        && value.trim().parse().is_ok_and(|bytes: i64| (0..=KAFKA_BUFFER_BYTES).contains(&bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +275,12 @@ mod tests {
             ("num.io.threads=8", "a file: num.io.threads has no effect in Corelog"),
             ("my.plugin.path=x", "a file: my.plugin.path is not a setting and is ignored"),
             (
+                "socket.send.buffer.bytes=102400",
+                "a file: socket.send.buffer.bytes=102400 costs up to a third more CPU with large \
+                 batches and fetches; leave it out unless many connections must share little \
+                 memory",
+            ),
+            (
                 "retention.ms=1",
                 "a file: retention.ms is a setting of topics and ignored here; the broker's \
                  default for it is log.retention.ms",
@@ -267,6 +289,10 @@ mod tests {
         for (line, expected) in warned {
             let loaded = load_file(&format!("{MINIMAL}{line}")).expect(line);
             assert_eq!(loaded.warnings, [expected]);
+        }
+        for quiet in ["socket.send.buffer.bytes=-1", "socket.receive.buffer.bytes=307200"] {
+            let loaded = load_file(&format!("{MINIMAL}{quiet}")).expect(quiet);
+            assert_eq!(loaded.warnings, Vec::<String>::new());
         }
         let refused = [
             ("num.partition=1", "did you mean num.partitions?"),
