@@ -124,6 +124,7 @@ fn admit(inner: &Inner, group: &mut Group, queued: Queued) {
         return done(Err(AppendFailure::Storage));
     }
     if append.acks == RequiredAcks::All && inner.leader.borrow().admit().is_err() {
+        inner.producers.borrow_mut().note_refused(&append.batch.header);
         return done(Err(AppendFailure::NotEnoughReplicas { log_start }));
     }
     let meta = meta(inner, group, &append);
@@ -308,7 +309,10 @@ async fn fail(
     let settings = inner.settings.borrow().clone();
     let now = inner.runtime.wall_clock();
     match load_producers(&inner.log, &settings, now).await {
-        Ok(producers) => *inner.producers.borrow_mut() = producers,
+        Ok(mut producers) => {
+            producers.note_lost(&inner.producers.borrow(), inner.log.end());
+            *inner.producers.borrow_mut() = producers;
+        }
         Err(error) => {
             inner.failed.set(true);
             tracing::error!(topic = %inner.topic, partition = inner.key.partition, %error,
@@ -319,6 +323,7 @@ async fn fail(
     loop {
         let next = inner.queue.borrow_mut().pop_front();
         let Some(queued) = next else { return };
+        inner.producers.borrow_mut().note_refused(&queued.append.batch.header);
         (queued.done)(Err(AppendFailure::Storage));
     }
 }
