@@ -4,11 +4,14 @@
 //! change.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::{Offset, PartitionKey};
+use crate::log::OpenError;
 use crate::log::journal::Entry;
 use crate::log::names::{deleted_directory_name, directory_name};
 use crate::log::partition_metadata;
@@ -30,6 +33,35 @@ struct Known {
     log_start: Offset,
     high_watermark: Offset,
     clean: bool,
+}
+
+/// How often it is tried to open a log for which there was no room.
+const ROOM_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why a partition's log was not opened.
+enum NotOpened {
+    /// The disk is full.
+    NoRoom,
+    /// For this reason, which does not pass by itself.
+    For(String),
+}
+
+impl From<OpenError> for NotOpened {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Io(error) if error.kind() == ErrorKind::StorageFull => Self::NoRoom,
+            OpenError::Io(_) | OpenError::Damaged { .. } => Self::For(error.to_string()),
+        }
+    }
+}
+
+impl From<partition_metadata::Mismatch> for NotOpened {
+    fn from(mismatch: partition_metadata::Mismatch) -> Self {
+        match mismatch {
+            partition_metadata::Mismatch::Io(error) => Self::from(OpenError::Io(error)),
+            other => Self::For(other.to_string()),
+        }
+    }
 }
 
 impl Shard {
@@ -102,10 +134,43 @@ impl Shard {
     async fn open(self: &Rc<Self>, key: PartitionKey, topic: &Topic, known: Known) {
         match self.try_open(key, topic, known).await {
             Ok(partition) => self.put_partition(key, PartitionSlot::Open(partition)),
-            Err(error) => {
-                tracing::error!(topic = %topic.name, partition = key.partition, %error,
-                    "the partition's log can not be opened, it stays offline");
+            Err(NotOpened::NoRoom) => {
+                tracing::error!(topic = %topic.name, partition = key.partition,
+                    "there is no room to open the partition's log: make some; it is tried again \
+                     every second");
                 self.put_partition(key, PartitionSlot::Failed);
+                let shard = self.clone();
+                self.runtime.spawn("waiting for room", async move {
+                    shard.open_when_there_is_room(key, known).await;
+                });
+            }
+            Err(NotOpened::For(reason)) => self.stays_offline(key, topic, &reason),
+        }
+    }
+
+    fn stays_offline(self: &Rc<Self>, key: PartitionKey, topic: &Topic, reason: &str) {
+        tracing::error!(topic = %topic.name, partition = key.partition, error = reason,
+            "the partition's log can not be opened, it stays offline");
+        self.put_partition(key, PartitionSlot::Failed);
+    }
+
+    async fn open_when_there_is_room(self: &Rc<Self>, key: PartitionKey, known: Known) {
+        loop {
+            self.runtime.sleep(ROOM_CHECK_INTERVAL).await;
+            let topic = self.image().topic(key.topic).cloned();
+            let (Some(topic), Some(PartitionSlot::Failed)) = (topic, self.slot(key)) else {
+                return;
+            };
+            // A deletion of its topic waits for the attempt.
+            self.put_partition(key, PartitionSlot::Opening);
+            match self.try_open(key, &topic, known).await {
+                Ok(partition) => {
+                    tracing::info!(topic = %topic.name, partition = key.partition,
+                        "the partition's log is open: there is room again");
+                    return self.put_partition(key, PartitionSlot::Open(partition));
+                }
+                Err(NotOpened::NoRoom) => self.put_partition(key, PartitionSlot::Failed),
+                Err(NotOpened::For(reason)) => return self.stays_offline(key, &topic, &reason),
             }
         }
     }
@@ -115,13 +180,12 @@ impl Shard {
         key: PartitionKey,
         topic: &Topic,
         known: Known,
-    ) -> Result<Partition, String> {
+    ) -> Result<Partition, NotOpened> {
         let directory = self.directory(&topic.name, key.partition);
         let disk = self.runtime.disk();
-        partition_metadata::check_or_write(&disk, &directory, key.topic)
-            .await
-            .map_err(|error| error.to_string())?;
-        let state = topic.partitions.get(&key.partition).ok_or("it is not in the metadata")?;
+        partition_metadata::check_or_write(&disk, &directory, key.topic).await?;
+        let state = topic.partitions.get(&key.partition);
+        let state = state.ok_or_else(|| NotOpened::For("it is not in the metadata".to_owned()))?;
         let open = OpenPartition {
             key,
             topic: Rc::from(&*topic.name),
@@ -135,8 +199,7 @@ impl Shard {
             journaled: self.journaled(key, known),
             journal: self.journal(),
         };
-        let opened = Partition::open(&self.runtime, open).await;
-        let (partition, opened) = opened.map_err(|error| error.to_string())?;
+        let (partition, opened) = Partition::open(&self.runtime, open).await?;
         if opened.scanned_bytes > 0 {
             tracing::info!(topic = %topic.name, partition = key.partition,
                 scanned_bytes = opened.scanned_bytes, truncated_bytes = opened.truncated_bytes,
@@ -229,9 +292,9 @@ impl Shard {
         self.opened(key).await;
         let removed = self.remove_partition(key);
         self.checkpoints_stale.set(true);
-        let mut delay = std::time::Duration::ZERO;
+        let mut delay = Duration::ZERO;
         if let Some(PartitionSlot::Open(partition)) = removed {
-            delay = std::time::Duration::from_millis(partition.log().config().file_delete_delay_ms);
+            delay = Duration::from_millis(partition.log().config().file_delete_delay_ms);
             partition.stop().await;
             partition.log().abandon();
         }
