@@ -225,7 +225,7 @@ impl Consumer {
         let index = answer.index;
         match answer.error {
             ErrorCode::None => {}
-            ErrorCode::NotLeaderOrFollower => return,
+            ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError => return,
             other => panic!("partition {index}: {other:?}"),
         }
         let next = &mut self.next[index as usize];

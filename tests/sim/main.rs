@@ -14,21 +14,24 @@ mod client;
 mod consume;
 mod plan;
 mod produce;
+mod storm;
 mod topic;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use corelog::base::ShardId;
 use corelog::broker::{Verdict, run_core};
 use corelog::mesh::Envelope;
-use corelog::runtime::sim::{MachineId, ProcessId, World};
+use corelog::runtime::sim::{Chance, Faults, MachineId, ProcessId, World};
 use corelog::runtime::{Disk, Lanes, Runtime};
 
 use check::{Content, Shared, check_beginning};
 use consume::{consume, longest_wait, read_all};
 use plan::{Durability, Fault, Plan, Stop};
 use produce::Producer;
+use storm::{Trouble, storm};
 
 /// Within this time everything settles once faults have stopped.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
@@ -53,6 +56,18 @@ const KEPT: [(u64, &str); 5] = [
         "records that a kill left in the page cache were served unsynced, and lost with the power",
     ),
 ];
+
+/// The same of storms.
+const KEPT_STORMS: [(u64, &str); 2] = [
+    (214, "a producer's second batch was taken for its first, which the disk had refused"),
+    (884, "a log that could not be opened while the disk was full stayed offline"),
+];
+
+/// Within this time a broker that ends by itself has ended.
+const SUPERVISED_AFTER: Duration = Duration::from_secs(5);
+
+/// Room on the broker's disk while it is not full, bytes.
+const DISK_BYTES_MAX: u64 = 1 << 40;
 
 /// Seeds that run twice.
 const REPEATED: u64 = 20;
@@ -127,6 +142,49 @@ impl Run {
         (self.broker, self.verdict) = started;
     }
 
+    /// Lets one trouble happen; those that last go on while the clients work.
+    fn suffer(&mut self, trouble: Trouble) {
+        let (world, machine) = (&self.world, self.machine);
+        match trouble {
+            Trouble::Stop(fault) => self.carry_out(&fault),
+            Trouble::Cut { is_silent } => world.cut_connections(machine, is_silent),
+            Trouble::Pause { core, lasts } => {
+                world.pause_core(self.broker, ShardId(core), lasts);
+            }
+            Trouble::SlowDisk { factor, lasts } => {
+                world.set_disk_slowness(machine, factor);
+                world.run_for(lasts);
+                world.set_disk_slowness(machine, 1);
+            }
+            Trouble::StuckDisk { lasts } => world.stick_disk(machine, lasts),
+            Trouble::FullDisk { room, lasts } => {
+                world.set_disk_bytes_max(machine, world.disk_used_bytes(machine) + room);
+                world.run_for(lasts);
+                world.set_disk_bytes_max(machine, DISK_BYTES_MAX);
+            }
+            Trouble::BadDisk { one_in, lasts, stop } => {
+                let chance = Chance(1_000_000 / one_in);
+                let (write_error, sync_error) = (chance, chance);
+                world.set_faults(machine, Faults { write_error, sync_error, ..Faults::default() });
+                world.run_for(lasts);
+                world.set_faults(machine, Faults::default());
+                let (after, cores_then) = (Duration::ZERO, self.plan.cores);
+                self.carry_out(&Fault { after, stop, cores_then });
+            }
+            Trouble::Clock { ahead_ms } => world.set_clock_skew(machine, ahead_ms),
+        }
+        self.supervise();
+    }
+
+    /// Starts a broker again that ended by itself: it could not start on a full disk, or not write
+    /// the metadata.
+    fn supervise(&mut self) {
+        if self.world.exited(self.broker) {
+            let started = start_broker(&self.world, self.machine, &self.plan, self.plan.cores);
+            (self.broker, self.verdict) = started;
+        }
+    }
+
     fn stop_cleanly(&self) {
         let seed = self.seed;
         self.world.terminate(self.broker);
@@ -185,6 +243,26 @@ fn simulate(seed: u64) -> (u64, u64) {
         run.world.run_for(fault.after);
         run.carry_out(&fault);
     }
+    finish(run, &consumers)
+}
+
+/// The same with troubles of every kind.
+fn simulate_storm(seed: u64) -> (u64, u64) {
+    let mut run = Run::new(seed);
+    run.start_clients();
+    let consumers = run.start_consumers();
+    for (after, trouble) in storm(seed, &run.plan) {
+        run.world.run_for(after);
+        run.suffer(trouble);
+    }
+    run.world.run_for(SUPERVISED_AFTER);
+    run.supervise();
+    finish(run, &consumers)
+}
+
+/// Lets everything settle, and checks what there is then, and after one stop more.
+fn finish(mut run: Run, consumers: &[ProcessId]) -> (u64, u64) {
+    let seed = run.seed;
     let producers = run.plan.producers.len();
     run.settle("the producers", || run.seen.borrow().sent.len() == producers);
     // What was sent without asking for an answer is on its way still.
@@ -223,21 +301,31 @@ fn seeds_that_once_failed_hold() {
         println!("seed {seed}: {what}");
         simulate(seed);
     }
+    for (seed, what) in KEPT_STORMS {
+        println!("storm {seed}: {what}");
+        simulate_storm(seed);
+    }
     if let Some(seed) = wanted {
-        println!("seed {seed}: {:#?}", Plan::of(seed));
+        let plan = Plan::of(seed);
+        println!("seed {seed}: {plan:#?}");
         println!("seed {seed}: history and steps {:?}", simulate(seed));
+        println!("seed {seed}: {:#?}", storm(seed, &plan));
+        tracing_subscriber::fmt().without_time().with_writer(std::io::stdout).init();
+        println!("seed {seed}: history and steps {:?}", simulate_storm(seed));
     }
 }
 
 #[test]
 fn one_seed_is_one_history() {
-    let mut hashes = BTreeSet::new();
-    for seed in 0..REPEATED {
-        let first = simulate(seed);
-        assert_eq!(first, simulate(seed), "seed {seed} has two histories");
-        hashes.insert(first.0);
+    for run in [simulate, simulate_storm] {
+        let mut hashes = BTreeSet::new();
+        for seed in 0..REPEATED {
+            let first = run(seed);
+            assert_eq!(first, run(seed), "seed {seed} has two histories");
+            hashes.insert(first.0);
+        }
+        assert_eq!(hashes.len() as u64, REPEATED, "different seeds have different histories");
     }
-    assert_eq!(hashes.len() as u64, REPEATED, "different seeds have different histories");
 }
 
 #[test]
@@ -268,6 +356,13 @@ fn a_fetch_that_waits_is_answered_whichever_core_gets_a_record() {
             .world
             .run(run.clients, move |runtime| longest_wait(runtime, partitions, 4, seed % 3 > 0));
         assert!(longest < Duration::from_secs(1), "seed {seed}: {longest:?}");
+    }
+}
+
+#[test]
+fn clients_are_told_the_truth_in_storms() {
+    for seed in 0..seed_count() {
+        simulate_storm(seed);
     }
 }
 

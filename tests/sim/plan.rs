@@ -202,7 +202,7 @@ fn consumer_plan(random: &mut Random) -> ConsumerPlan {
     }
 }
 
-fn fault(random: &mut Random, durability: Durability) -> Fault {
+pub fn fault(random: &mut Random, durability: Durability) -> Fault {
     let short = Stop::CleanCutShort(Duration::from_micros(random.below(5000)));
     let stop = match durability {
         Durability::PageCache => pick(random, &[Stop::Kill, Stop::Kill, Stop::Clean, short]),

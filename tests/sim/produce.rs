@@ -251,7 +251,12 @@ impl Sender {
                     let base = answer.base_offset.expect("an offset").to_wire();
                     self.acknowledged(&batch, base);
                 }
-                ErrorCode::NotLeaderOrFollower | ErrorCode::RequestTimedOut => again.push(batch),
+                ErrorCode::NotLeaderOrFollower
+                | ErrorCode::RequestTimedOut
+                | ErrorCode::KafkaStorageError => {
+                    // It may have been written, and then something else went wrong.
+                    again.push(Batch { is_again: true, ..batch });
+                }
                 // A batch before it was refused, and comes again before this one.
                 ErrorCode::OutOfOrderSequenceNumber if self.is_refused(batch.partition) => {
                     again.push(batch);
@@ -271,7 +276,7 @@ impl Sender {
     /// and that the record is there once is checked at the end.
     fn is_forgotten(&self, batch: &Batch) -> bool {
         let in_flight = self.in_flight.iter().map(|(_, request)| request);
-        let mut in_flight = in_flight.chain(&self.unsent).flatten();
+        let mut in_flight = in_flight.chain(&self.unsent).chain(&self.refused).flatten();
         batch.is_again
             && in_flight.any(|later| later.partition == batch.partition && later.is_again)
     }

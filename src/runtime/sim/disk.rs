@@ -8,10 +8,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -35,6 +37,10 @@ pub(super) struct FileSystem {
     root: Arc<Directory>,
     pub(super) volume: Arc<Volume>,
     pub(super) faults: Cell<Faults>,
+    /// How many times as long each call takes.
+    pub(super) slowness: Cell<u64>,
+    /// No call ends before, in virtual time.
+    pub(super) stuck_until_nanos: Cell<u64>,
     /// The locks that were taken, by process, so that they go with it.
     locks: RefCell<BTreeMap<ProcessId, Vec<Held>>>,
 }
@@ -48,6 +54,8 @@ impl FileSystem {
             root: Arc::default(),
             volume: Arc::new(Volume { bytes_max: DISK_BYTES_MAX.into(), used_bytes: 0.into() }),
             faults: Cell::default(),
+            slowness: Cell::new(1),
+            stuck_until_nanos: Cell::new(0),
             locks: RefCell::default(),
         }
     }
@@ -214,7 +222,7 @@ impl Disk {
     pub async fn sync_directory(&self, path: &Path) -> io::Result<()> {
         let directory = tree::directory(&self.files.root, &tree::names(path)?)?;
         let count = directory.change_count();
-        self.clock.delay(50_000..=500_000).await;
+        self.delay(50_000..=500_000).await;
         self.fail(self.files.faults.get().sync_error)?;
         directory.sync(count);
         self.clock.record(&[count]);
@@ -264,7 +272,26 @@ impl Disk {
     /// Lets others run, half of the times.
     async fn turn(&self) {
         if self.clock.one_in(2) {
-            self.clock.delay(1_000..=20_000).await;
+            self.delay(1_000..=20_000).await;
+        } else {
+            self.until_it_moves().await;
+        }
+    }
+
+    /// Takes a drawn time, as slow as the disk is.
+    async fn delay(&self, nanos: RangeInclusive<u64>) {
+        let nanos = self.clock.between(nanos).saturating_mul(self.files.slowness.get());
+        self.clock.sleep(Duration::from_nanos(nanos)).await;
+        self.until_it_moves().await;
+    }
+
+    /// Waits while the disk is stuck.
+    async fn until_it_moves(&self) {
+        let mut now = self.clock.nanos();
+        while now < self.files.stuck_until_nanos.get() {
+            let rest = self.files.stuck_until_nanos.get() - now;
+            self.clock.sleep(Duration::from_nanos(rest)).await;
+            now = self.clock.nanos();
         }
     }
 
@@ -304,6 +331,7 @@ impl File {
     /// others running in between.
     pub async fn write_at(&self, position: u64, parts: &[Bytes]) -> io::Result<()> {
         let OpenFile { disk, inode, .. } = self.writable()?;
+        disk.until_it_moves().await;
         disk.fail(disk.files.faults.get().write_error)?;
         let total: usize = parts.iter().map(Bytes::len).sum();
         let pause = if disk.clock.one_in(8) { disk.clock.between(0..=total as u64) } else { 0 };
@@ -317,7 +345,7 @@ impl File {
                 at += left as u64;
                 part = &part[left..];
                 left = 0;
-                disk.clock.delay(1_000..=20_000).await;
+                disk.delay(1_000..=20_000).await;
             } else {
                 left = left.saturating_sub(part.len());
             }
@@ -331,7 +359,7 @@ impl File {
     pub async fn sync(&self) -> io::Result<()> {
         let OpenFile { disk, inode, .. } = &*self.0;
         let number = inode.begin_sync();
-        disk.clock.delay(50_000..=500_000).await;
+        disk.delay(50_000..=500_000).await;
         disk.fail(disk.files.faults.get().sync_error)?;
         inode.end_sync(number);
         disk.clock.record(&[inode.number, number]);
@@ -342,8 +370,9 @@ impl File {
     pub async fn read_at(&self, position: u64, length: usize) -> io::Result<Bytes> {
         let OpenFile { disk, inode, .. } = &*self.0;
         if disk.clock.one_in(4) {
-            disk.clock.delay(10_000..=100_000).await;
+            disk.delay(10_000..=100_000).await;
         }
+        disk.until_it_moves().await;
         disk.fail(disk.files.faults.get().read_error)?;
         Ok(inode.read(position, length).into())
     }
@@ -406,8 +435,6 @@ pub(super) fn hash(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::runtime::sim::{World, block_on};
     use crate::runtime::{Lanes, Runtime};

@@ -321,11 +321,13 @@ pub(super) enum Stepped {
 pub(super) struct Executor {
     pub(super) clock: Clock,
     slab: RefCell<Slab>,
+    /// Cores whose tasks do not run, and until when.
+    paused: RefCell<Vec<(Owner, u64)>>,
 }
 
 impl Executor {
     pub(super) fn new(seed: u64) -> Self {
-        Self { clock: Clock::new(seed), slab: RefCell::default() }
+        Self { clock: Clock::new(seed), slab: RefCell::default(), paused: RefCell::default() }
     }
 
     /// Queues a task.
@@ -374,12 +376,34 @@ impl Executor {
         self.clock.skip_to(nanos);
     }
 
+    /// Runs no task of a core for `duration`.
+    pub(super) fn pause(&self, owner: Owner, duration: Duration) {
+        let until = (self.clock.now() + duration).nanos();
+        self.clock.record(&[owner.process.number(), u64::from(owner.shard.0), until]);
+        self.paused.borrow_mut().push((owner, until));
+    }
+
+    /// Until when a core is paused.
+    fn paused_until(&self, owner: Owner) -> Option<u64> {
+        let mut paused = self.paused.borrow_mut();
+        if paused.is_empty() {
+            return None;
+        }
+        let now = self.clock.nanos();
+        paused.retain(|(_, until)| *until > now);
+        paused.iter().filter(|(other, _)| *other == owner).map(|(_, until)| *until).max()
+    }
+
     /// Polls a task; `None` when it is gone.
     fn poll(&self, key: TaskKey) -> Option<Stepped> {
         let (mut future, waker) = {
             let mut slab = self.slab.borrow_mut();
             let task = slab.task(key)?;
             task.state.queued.store(false, Ordering::Relaxed);
+            if let Some(until) = self.paused_until(task.owner) {
+                self.clock.wake_at(until, task.waker.clone());
+                return Some(Stepped::Polled);
+            }
             (task.future.take()?, task.waker.clone())
         };
         let mut cx = Context::from_waker(&waker);

@@ -206,6 +206,11 @@ impl Network {
             here.retain(|listening| listening.process != process);
             !here.is_empty()
         });
+        self.cut(process, farewell);
+    }
+
+    /// Ends all connections of a process, which may go on.
+    pub(super) fn cut(&self, process: ProcessId, farewell: Farewell) {
         let sockets: Vec<Rc<Socket>> = self
             .0
             .sockets

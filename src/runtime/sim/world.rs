@@ -43,6 +43,13 @@ pub struct MachineId(usize);
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ProcessId(u64);
 
+impl ProcessId {
+    /// The number, for the history.
+    pub(super) const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// What outlives its processes.
 pub(super) struct Machine {
     pub(super) name: String,
@@ -296,6 +303,39 @@ impl World {
     /// Sets what goes wrong by chance on a machine from now on.
     pub fn set_faults(&self, machine: MachineId, faults: Faults) {
         self.inner.machines.borrow()[machine.0].files.faults.set(faults);
+    }
+
+    /// Bytes that the files of a machine take, the removed ones that are still open among them.
+    pub fn disk_used_bytes(&self, machine: MachineId) -> u64 {
+        let volume = self.inner.machines.borrow()[machine.0].files.volume.clone();
+        volume.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Makes each call of a machine's disk take so many times as long; 1 otherwise.
+    pub fn set_disk_slowness(&self, machine: MachineId, factor: u64) {
+        self.inner.machines.borrow()[machine.0].files.slowness.set(factor);
+    }
+
+    /// Lets no call of a machine's disk end for `duration`.
+    pub fn stick_disk(&self, machine: MachineId, duration: Duration) {
+        let until = (self.now() + duration).nanos();
+        self.inner.machines.borrow()[machine.0].files.stuck_until_nanos.set(until);
+    }
+
+    /// Runs no task of one core of a process for `duration`, as a host does that takes the CPU.
+    pub fn pause_core(&self, process: ProcessId, shard: ShardId, duration: Duration) {
+        self.inner.executor.pause(Owner { process, shard }, duration);
+    }
+
+    /// Cuts all connections of a machine. Its processes see the end at once, their peers too, or
+    /// `is_silent`, up to two seconds later.
+    pub fn cut_connections(&self, machine: MachineId, is_silent: bool) {
+        let machine = self.inner.machines.borrow()[machine.0].clone();
+        let processes = self.inner.processes.borrow().clone();
+        let farewell = if is_silent { Farewell::Silence } else { Farewell::Reset };
+        for process in processes.iter().filter(|process| Rc::ptr_eq(&process.machine, &machine)) {
+            self.inner.network.cut(process.id, farewell);
+        }
     }
 
     /// Lets a panic end its task only, as with the real backend (the process, when it is a core's
