@@ -376,10 +376,8 @@ impl Executor {
         self.clock.skip_to(nanos);
     }
 
-    /// Runs no task of a core for `duration`.
-    pub(super) fn pause(&self, owner: Owner, duration: Duration) {
-        let until = (self.clock.now() + duration).nanos();
-        self.clock.record(&[owner.process.number(), u64::from(owner.shard.0), until]);
+    /// Runs no task of a core before `until`, in nanoseconds of virtual time.
+    pub(super) fn pause(&self, owner: Owner, until: u64) {
         self.paused.borrow_mut().push((owner, until));
     }
 

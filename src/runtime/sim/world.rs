@@ -43,13 +43,6 @@ pub struct MachineId(usize);
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ProcessId(u64);
 
-impl ProcessId {
-    /// The number, for the history.
-    pub(super) const fn number(self) -> u64 {
-        self.0
-    }
-}
-
 /// What outlives its processes.
 pub(super) struct Machine {
     pub(super) name: String,
@@ -235,11 +228,10 @@ impl World {
     /// Cuts a machine's power: its processes end, and of the changes to its files that were not
     /// synced a drawn part is lost. Peers see their connections reset some time later.
     pub fn crash(&self, machine: MachineId) {
-        let machine = self.inner.machines.borrow()[machine.0].clone();
-        let processes = self.inner.processes.borrow().clone();
-        for process in processes.iter().filter(|process| Rc::ptr_eq(&process.machine, &machine)) {
+        for process in self.processes_of(machine) {
             self.end(process.id, Farewell::Silence);
         }
+        let machine = self.inner.machines.borrow()[machine.0].clone();
         machine.files.crash(self.inner.executor.clock.draw());
     }
 
@@ -324,16 +316,16 @@ impl World {
 
     /// Runs no task of one core of a process for `duration`, as a host does that takes the CPU.
     pub fn pause_core(&self, process: ProcessId, shard: ShardId, duration: Duration) {
-        self.inner.executor.pause(Owner { process, shard }, duration);
+        let until = (self.now() + duration).nanos();
+        self.inner.executor.clock.record(&[process.0, u64::from(shard.0), until]);
+        self.inner.executor.pause(Owner { process, shard }, until);
     }
 
     /// Cuts all connections of a machine. Its processes see the end at once, their peers too, or
     /// `is_silent`, up to two seconds later.
     pub fn cut_connections(&self, machine: MachineId, is_silent: bool) {
-        let machine = self.inner.machines.borrow()[machine.0].clone();
-        let processes = self.inner.processes.borrow().clone();
         let farewell = if is_silent { Farewell::Silence } else { Farewell::Reset };
-        for process in processes.iter().filter(|process| Rc::ptr_eq(&process.machine, &machine)) {
+        for process in self.processes_of(machine) {
             self.inner.network.cut(process.id, farewell);
         }
     }
@@ -359,6 +351,14 @@ impl World {
         });
         processes.push(process.clone());
         process
+    }
+
+    /// The processes that are or were on a machine.
+    fn processes_of(&self, machine: MachineId) -> Vec<Rc<Process>> {
+        let machine = self.inner.machines.borrow()[machine.0].clone();
+        let processes = self.inner.processes.borrow();
+        let here = processes.iter().filter(|process| Rc::ptr_eq(&process.machine, &machine));
+        here.cloned().collect()
     }
 
     fn process(&self, id: ProcessId) -> Rc<Process> {
