@@ -193,14 +193,14 @@ class Round:
         return report
 
     def bare(self, name, run):
-        """The report of a bare loop that was not disturbed; `None` of one that failed."""
+        """The report of a bare loop, in Corelog's half of the round; `None` of one that failed."""
+        if self.kind != "corelog" or not self.args.floors:
+            return None
         found = self.attempt(name, lambda: self.measured(f"{name}, bare loop", run))
         return found and found[0]
 
     def floor(self, load, words):
-        """Runs the bare loop beside a load, in Corelog's half of the round."""
-        if self.kind != "corelog" or not self.args.floors or load.floor is None:
-            return
+        """Runs the bare loop beside a load."""
         report = self.bare(load.name, lambda: floors.run(words, self.args.pinned))
         if report is None:
             return
@@ -213,24 +213,22 @@ class Round:
 
     def runtime_floor(self, load, size):
         """Corelog's figure once more, beside an echo on its own runtime."""
-        if self.kind != "corelog" or not self.args.floors:
+        if self.kind == "corelog" and self.args.floors and not floors.ECHO.exists():
+            note = f"no echo on our own runtime: {floors.ECHO} was not built"
+            self.notes = [*(known for known in self.notes if known != note), note]
             return
         seconds, pinned = self.floor_seconds, self.args.pinned
         report = self.bare(
             load.name, lambda: floors.runtime_echo(seconds, load.connections, size, pinned)
         )
         if report is None:
-            note = f"no echo on our own runtime: {floors.ECHO} was not built"
-            self.notes = [*(known for known in self.notes if known != note), note]
             return
         name = loads.beside_own_runtime(load)
         self.put(name, self.figures[f"{load.name}: CPU us/request"])
         self.floors[name] = report["cpu_us_per_request"]
 
     def paced_floor(self, load):
-        """The latency of a bare echo at the rate of a load, in Corelog's half of the round."""
-        if self.kind != "corelog" or not self.args.floors:
-            return
+        """The latency of a bare echo at the rate of a load."""
         size = load.batch_bytes if load.run.startswith("produce") else SMALL_BYTES
         rate = load.due(self.shared.get("rate", 0))
         words = floors.paced(self.args.seconds, load.connections, size, rate)
@@ -263,7 +261,7 @@ class Round:
             if report:
                 size = report["bytes"] // max(1, report["requests"])
                 self.floor(load, floors.echo(self.floor_seconds, load.connections, size))
-                self.attempt(load.name, partial(self.runtime_floor, load, size))
+                self.runtime_floor(load, size)
 
     def consume(self):
         """From the page cache, and the loop that only sends the same files."""
