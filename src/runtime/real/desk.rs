@@ -3,7 +3,8 @@
 //! The kernel spreads connections by a hash of their addresses, and Kafka's clients have few, busy
 //! ones: of four, three would often land on one core. So the core that accepts a connection hands
 //! it to the one that has the fewest, as a descriptor; before the first byte is read nothing else
-//! belongs to it.
+//! belongs to it. Among cores that have as few they take turns: a client opens its busy connections
+//! in a row, and before them those that will be idle.
 
 use std::hash::BuildHasher;
 use std::net::{SocketAddr, TcpStream};
@@ -37,6 +38,8 @@ pub(super) struct Desks {
     desks: Box<[Desk]>,
     bells: Arc<Bells>,
     connections_max: AtomicU32,
+    /// The core that was given the latest connection.
+    latest: AtomicUsize,
 }
 
 #[repr(align(128))]
@@ -82,7 +85,8 @@ impl Desks {
             })
             .unzip();
         let connections_max = AtomicU32::new(u32::MAX);
-        (Arc::new(Self { desks: desks.into(), bells, connections_max }), inboxes)
+        let latest = AtomicUsize::new(core_count.saturating_sub(1));
+        (Arc::new(Self { desks: desks.into(), bells, connections_max, latest }), inboxes)
     }
 
     /// Tells the other cores that `core` listens on `address`.
@@ -108,13 +112,14 @@ impl Desks {
 
     /// A seat for a connection that `core` accepted on `address`, at the core with the fewest.
     pub(super) fn seat(self: &Arc<Self>, core: usize, address: &SocketAddr) -> Seat {
-        let open = |desk: &Desk| desk.open.load(Ordering::Relaxed);
-        let mut chosen = core;
-        for (other, desk) in self.desks.iter().enumerate() {
-            if open(desk) < open(&self.desks[chosen]) && self.listens(other, address) {
-                chosen = other;
-            }
-        }
+        let count = self.desks.len();
+        let latest = self.latest.load(Ordering::Relaxed);
+        let chosen = (1..=count)
+            .map(|step| (latest + step) % count)
+            .filter(|other| *other == core || self.listens(*other, address))
+            .min_by_key(|other| self.desks[*other].open.load(Ordering::Relaxed))
+            .unwrap_or(core);
+        self.latest.store(chosen, Ordering::Relaxed);
         self.desks[chosen].open.fetch_add(1, Ordering::Relaxed);
         Seat { desks: self.clone(), core: chosen }
     }
@@ -173,5 +178,22 @@ mod tests {
         assert!(!desks.are_full());
         desks.limit(3);
         assert!(desks.are_full());
+    }
+
+    #[test]
+    fn what_a_client_opens_in_a_row_is_spread_whatever_it_opened_before() {
+        let bells = Arc::new(Bells::new(2).unwrap());
+        let address: SocketAddr = "127.0.0.1:9092".parse().unwrap();
+        for idle in 0..4 {
+            for acceptors in 0..1 << 8 {
+                let (desks, _inboxes) = Desks::new(2, bells.clone());
+                (0..2).for_each(|core| desks.open(core, &address));
+                let seat = |turn: usize| desks.seat(acceptors >> turn & 1, &address);
+                let _idle: Vec<Seat> = (0..idle).map(seat).collect();
+                let busy: Vec<Seat> = (idle..idle + 4).map(seat).collect();
+                let at_first = busy.iter().filter(|seat| seat.core() == 0).count();
+                assert_eq!(at_first, 2, "{idle} idle, accepted by {acceptors:b}");
+            }
+        }
     }
 }
