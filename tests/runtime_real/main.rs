@@ -8,6 +8,7 @@
 
 mod connections;
 mod lending;
+mod stalls;
 
 use std::cell::Cell;
 use std::fs;

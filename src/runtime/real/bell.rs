@@ -13,12 +13,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::load::Load;
 use super::sys;
 
 /// The bells of all cores of a process.
 pub(super) struct Bells(Box<[Bell]>);
 
-/// One core's; a pair of cache lines each.
+/// One core's, in cache lines of its own.
 #[repr(align(128))]
 struct Bell {
     descriptor: OwnedFd,
@@ -30,6 +31,7 @@ struct Bell {
     attentive: AtomicBool,
     /// How often the core went through its loop.
     turns: AtomicU64,
+    load: Load,
 }
 
 impl Bells {
@@ -42,6 +44,7 @@ impl Bells {
                 asleep: AtomicBool::new(false),
                 attentive: AtomicBool::new(false),
                 turns: AtomicU64::new(0),
+                load: Load::default(),
             })
         };
         Ok(Self((0..core_count).map(bell).collect::<io::Result<_>>()?))
@@ -104,6 +107,11 @@ impl Bells {
     /// The core is awake.
     pub(super) fn wake_up(&self, core: usize) {
         self.0[core].asleep.store(false, Ordering::SeqCst);
+    }
+
+    /// How busy the core is.
+    pub(super) fn load(&self, core: usize) -> &Load {
+        &self.0[core].load
     }
 
     /// The core went through its loop once more.

@@ -27,6 +27,7 @@ use super::desk::{Desks, Handed};
 use super::disk::{AppendPath, Disk};
 use super::net::Listening;
 use super::reactor::Reactor;
+use super::signals;
 use super::start::Options;
 use super::sys;
 use super::watchdog::Heart;
@@ -317,7 +318,7 @@ impl Core {
 
     /// Has the process end as a signal would: `terminated` resolves on every core.
     pub fn end_process(&self) {
-        sys::signal_end();
+        signals::signal_end();
     }
 
     /// The file systems of this machine.

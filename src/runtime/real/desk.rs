@@ -2,9 +2,10 @@
 //!
 //! The kernel spreads connections by a hash of their addresses, and Kafka's clients have few, busy
 //! ones: of four, three would often land on one core. So the core that accepts a connection hands
-//! it to the one that has the fewest, as a descriptor; before the first byte is read nothing else
-//! belongs to it. Among cores that have as few they take turns: a client opens its busy connections
-//! in a row, and before them those that will be idle.
+//! it over, as a descriptor; before the first byte is read nothing else belongs to it. It goes to a
+//! core that is clearly less busy than others, or else to the one that has the fewest connections.
+//! Among cores that have as few they take turns: a client opens its busy connections in a row, and
+//! before them those that will be idle.
 
 use std::hash::BuildHasher;
 use std::net::{SocketAddr, TcpStream};
@@ -15,9 +16,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use rustc_hash::FxBuildHasher;
 
 use super::bell::Bells;
+use super::sys;
 
 /// Listeners of a core that take part; connections of further ones stay where they are accepted.
 const LISTENERS_MAX: usize = 8;
+
+/// Cores whose loads differ by less are equally busy, in thousandths of a core's time.
+const CLEAR_PERMILLE: u32 = 200;
 
 /// A connection on its way to another core.
 pub(super) struct Handed {
@@ -33,6 +38,31 @@ pub(super) struct Handed {
     pub(super) moves: u32,
 }
 
+/// What is known of a core that a connection may go to.
+struct Candidate {
+    core: usize,
+    busy_permille: u32,
+    open: usize,
+    /// Of those the ones that its load does not show yet.
+    placed: usize,
+}
+
+/// The core for one more connection; of equal ones the first.
+fn choose(candidates: &[Candidate]) -> Option<usize> {
+    let busy = || candidates.iter().map(|candidate| candidate.busy_permille);
+    let spread = busy().max()? - busy().min()?;
+    let chosen = if spread < CLEAR_PERMILLE {
+        candidates.iter().min_by_key(|candidate| candidate.open)
+    } else {
+        // One that is new costs what others do, as far as anybody can tell.
+        let open: usize = candidates.iter().map(|candidate| candidate.open).sum();
+        let cost = (busy().sum::<u32>() as usize / open.max(1)).max(1);
+        let expected = |it: &&Candidate| it.busy_permille as usize + it.placed * cost;
+        candidates.iter().min_by_key(expected)
+    };
+    chosen.map(|candidate| candidate.core)
+}
+
 /// What all cores know of each other's connections.
 pub(super) struct Desks {
     desks: Box<[Desk]>,
@@ -45,6 +75,9 @@ pub(super) struct Desks {
 #[repr(align(128))]
 struct Desk {
     open: AtomicUsize,
+    /// Connections that it was given since it told how busy it is, and when it told.
+    placed: AtomicUsize,
+    placed_since: AtomicU64,
     /// Hashes of the addresses listened on; 0 where there is none.
     listening: [AtomicU64; LISTENERS_MAX],
     inbox: Sender<Handed>,
@@ -81,7 +114,14 @@ impl Desks {
             .map(|_| {
                 let (inbox, receiver) = channel();
                 let listening = [const { AtomicU64::new(0) }; LISTENERS_MAX];
-                (Desk { open: AtomicUsize::new(0), listening, inbox }, receiver)
+                let desk = Desk {
+                    open: AtomicUsize::new(0),
+                    placed: AtomicUsize::new(0),
+                    placed_since: AtomicU64::new(0),
+                    listening,
+                    inbox,
+                };
+                (desk, receiver)
             })
             .unzip();
         let connections_max = AtomicU32::new(u32::MAX);
@@ -110,18 +150,37 @@ impl Desks {
         }
     }
 
-    /// A seat for a connection that `core` accepted on `address`, at the core with the fewest.
+    /// A seat for a connection that `core` accepted on `address`: see the head of this file.
     pub(super) fn seat(self: &Arc<Self>, core: usize, address: &SocketAddr) -> Seat {
         let count = self.desks.len();
         let latest = self.latest.load(Ordering::Relaxed);
-        let chosen = (1..=count)
+        let now = sys::monotonic_nanos();
+        let candidates: Vec<Candidate> = (1..=count)
             .map(|step| (latest + step) % count)
             .filter(|other| *other == core || self.listens(*other, address))
-            .min_by_key(|other| self.desks[*other].open.load(Ordering::Relaxed))
-            .unwrap_or(core);
+            .map(|other| self.candidate(other, now))
+            .collect();
+        let chosen = choose(&candidates).unwrap_or(core);
         self.latest.store(chosen, Ordering::Relaxed);
-        self.desks[chosen].open.fetch_add(1, Ordering::Relaxed);
+        let desk = &self.desks[chosen];
+        let told = self.bells.load(chosen).told();
+        if desk.placed_since.swap(told, Ordering::Relaxed) != told {
+            desk.placed.store(0, Ordering::Relaxed);
+        }
+        desk.placed.fetch_add(1, Ordering::Relaxed);
+        desk.open.fetch_add(1, Ordering::Relaxed);
         Seat { desks: self.clone(), core: chosen }
+    }
+
+    fn candidate(&self, core: usize, now: u64) -> Candidate {
+        let (desk, load) = (&self.desks[core], self.bells.load(core));
+        let is_new = desk.placed_since.load(Ordering::Relaxed) == load.told();
+        Candidate {
+            core,
+            busy_permille: load.permille(now),
+            open: desk.open.load(Ordering::Relaxed),
+            placed: if is_new { desk.placed.load(Ordering::Relaxed) } else { 0 },
+        }
     }
 
     /// Whether `core` listens on `address`.
@@ -195,5 +254,43 @@ mod tests {
                 assert_eq!(at_first, 2, "{idle} idle, accepted by {acceptors:b}");
             }
         }
+    }
+
+    fn candidates(of: &[(u32, usize, usize)]) -> Vec<Candidate> {
+        let one = |(core, &(busy_permille, open, placed))| Candidate {
+            core,
+            busy_permille,
+            open,
+            placed,
+        };
+        of.iter().enumerate().map(one).collect()
+    }
+
+    #[test]
+    fn connections_go_to_a_core_that_is_clearly_less_busy() {
+        // Thousandths of its time, connections, those of them that are new.
+        let cases: [(&[(u32, usize, usize)], Option<usize>); 6] = [
+            (&[(900, 4, 0), (300, 4, 0)], Some(1)),
+            (&[(900, 4, 0), (300, 4000, 0)], Some(1)),
+            (&[(450, 5, 0), (300, 6, 0)], Some(0)),
+            (&[(500, 5, 0), (500, 5, 0)], Some(0)),
+            (&[(900, 4, 0), (300, 8, 7)], Some(0)),
+            (&[], None),
+        ];
+        for (of, expected) in cases {
+            assert_eq!(choose(&candidates(of)), expected, "{of:?}");
+        }
+    }
+
+    #[test]
+    fn many_at_once_fill_the_less_busy_core_only_to_the_level_of_the_other() {
+        let (mut open, mut placed) = ([32, 32], [0, 0]);
+        for _ in 0..64 {
+            let of = [(800, open[0], placed[0]), (400, open[1], placed[1])];
+            let core = choose(&candidates(&of)).expect("there are two");
+            open[core] += 1;
+            placed[core] += 1;
+        }
+        assert!(placed[0] > 5 && placed[1] > placed[0], "{placed:?}");
     }
 }

@@ -8,12 +8,14 @@
 //! | `ring`        | the core's io_uring: changes of sockets, syncs and writes of files    |
 //! | `pool` `bell` | threads that may wait for the disk; how other threads wake a core     |
 //! | `watchdog`    | the thread that sees cores that stand still, and signals              |
+//! | `stack`       | where a core is that stands still                                     |
 //! | `disk` `file` | directories; vectored appends, sync, reads that never stall the core  |
 //! | `net` `desk`  | listeners, connections; how those are spread over the cores           |
+//! | `load`        | how busy each core is                                                 |
 //! | `sendfile`    | how a list of chunks leaves: gathered sends and `sendfile(2)`         |
 //! | `lanes`       | batches of messages between cores                                     |
 //! | `probe`       | [`MachineReport`]: what the machine offers, for `doctor` and at start |
-//! | `sys`         | system calls behind safe functions                                    |
+//! | `sys`         | system calls behind safe functions; `signals`: those about signals    |
 //!
 //! glommio runs the tasks; what they wait for is the reactor's, for glommio's own way to sleep
 //! costs four to six system calls a time. glommio 0.9 has traps besides. Each is designed around
@@ -42,12 +44,15 @@ mod desk;
 mod disk;
 mod file;
 mod lanes;
+mod load;
 mod net;
 mod pool;
 mod probe;
 mod reactor;
 mod ring;
 mod sendfile;
+mod signals;
+mod stack;
 mod start;
 mod sys;
 mod watchdog;

@@ -185,10 +185,15 @@ impl Reactor {
         }
         let mut now = sys::monotonic_nanos();
         quiet &= !self.fire(now);
+        let load = self.bells.load(self.core);
+        load.turn(now);
         if quiet && self.bells.fall_asleep(self.core) {
+            let from = now;
+            load.sleeps(from);
             self.visit(Some(self.until_timer(now)));
             self.bells.wake_up(self.core);
             now = sys::monotonic_nanos();
+            load.wakes(from, now);
             self.fire(now);
         } else if self.ring.borrow_mut().has_work() {
             self.visit(None);

@@ -24,7 +24,8 @@ use super::desk::{Desks, Handed};
 use super::disk::AppendPath;
 use super::lanes::{Ends, Lanes, make_ends};
 use super::reactor::Reactor;
-use super::sys::{self, EndSignals, Resource, SignalWait};
+use super::signals::{self, EndSignals, SignalWait};
+use super::sys::{self, Resource};
 use super::watchdog::{self, Heart, Pulse, Wakers};
 
 /// Memory registered with each of glommio's rings, in bytes: the least it takes. It serves direct
@@ -263,7 +264,7 @@ impl Process {
                 warn!(?resource, error = %error, "a limit could not be raised");
             }
         }
-        sys::ignore_broken_pipes();
+        signals::ignore_broken_pipes();
         let wait = SignalWait::new();
         let signals = EndSignals::count().map_err(StartError::Other)?;
         let pulse = Pulse::new();

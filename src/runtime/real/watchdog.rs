@@ -1,8 +1,8 @@
 //! The watchdog: a thread that notices cores that do not go on, and waits for signals.
 //!
 //! A core that sleeps in its ring is well. One that is awake and does not go through its loop is
-//! told of in the log; and because glommio can put a core to sleep although tasks are runnable
-//! (trap 1), its heart-beat task is woken from here, which always ends that sleep.
+//! told of in the log, and where it is; and because glommio can put a core to sleep although tasks
+//! are runnable (trap 1), its heart-beat task is woken from here, which always ends that sleep.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -16,12 +16,14 @@ use tracing::{info, warn};
 
 use super::bell::Bells;
 use super::core::Core;
-use super::sys::SignalWait;
+use super::signals::{self, SignalWait, ThreadId};
+use super::stack;
 
 /// Time between two looks at the cores. Signals interrupt the wait.
 const TICK: Duration = Duration::from_millis(250);
 
-/// A core that stands still for so many ticks is told of in the log: a second.
+/// A core that stands still for so many ticks is told of in the log: a second. And again after
+/// ten times as long, a hundred times ...
 const STALL_TICKS: u32 = 4;
 
 /// Exit status of a process that a second SIGINT ended: 128 and the signal's number.
@@ -35,8 +37,8 @@ pub(super) struct Pulse {
     over: AtomicBool,
 }
 
-/// How a core gives its heart-beat's waker to the watchdog.
-pub(super) type Wakers = Sender<(usize, Waker)>;
+/// How a core gives its thread and its heart-beat's waker to the watchdog.
+pub(super) type Wakers = Sender<(usize, ThreadId, Waker)>;
 
 impl Pulse {
     /// The pulse of a process that starts.
@@ -70,7 +72,7 @@ impl Heart {
             "heart-beat",
             poll_fn(move |cx| {
                 // Without a watchdog (it is gone at the very end only) nobody wakes.
-                let _ = wakers.send((index, cx.waker().clone()));
+                let _ = wakers.send((index, signals::this_thread(), cx.waker().clone()));
                 Poll::Pending
             }),
         );
@@ -78,18 +80,19 @@ impl Heart {
 }
 
 /// What the watchdog knows of one core.
-#[derive(Default)]
 struct Watched {
-    waker: Option<Waker>,
+    heart: Option<(ThreadId, Waker)>,
     was_woken: bool,
     turns: Option<u64>,
     still_ticks: u32,
+    /// Ticks after which it is told of next.
+    tell_at: u32,
 }
 
 struct Watchdog {
     pulse: Arc<Pulse>,
     bells: Arc<Bells>,
-    wakers: Receiver<(usize, Waker)>,
+    wakers: Receiver<(usize, ThreadId, Waker)>,
     cores: Vec<Watched>,
 }
 
@@ -98,14 +101,15 @@ pub(super) fn start(
     core_count: usize,
     pulse: Arc<Pulse>,
     bells: Arc<Bells>,
-    wakers: Receiver<(usize, Waker)>,
+    wakers: Receiver<(usize, ThreadId, Waker)>,
     signals: SignalWait,
 ) -> io::Result<()> {
-    let cores = (0..core_count).map(|_| Watched::default()).collect();
+    stack::prepare()?;
+    let cores = (0..core_count).map(|_| Watched::new()).collect();
     let mut watchdog = Watchdog { pulse, bells, wakers, cores };
     thread::Builder::new()
         .name("watchdog".into())
-        .stack_size(256 << 10)
+        .stack_size(1 << 20)
         .spawn(move || watchdog.watch(signals))
         .map(drop)
 }
@@ -136,28 +140,45 @@ impl Watchdog {
 
     /// Looks whether every core that is awake has gone on since the last time.
     fn look(&mut self) {
-        while let Ok((index, waker)) = self.wakers.try_recv() {
-            self.cores[index].waker = Some(waker);
+        while let Ok((index, thread, waker)) = self.wakers.try_recv() {
+            self.cores[index].heart = Some((thread, waker));
             self.cores[index].was_woken = false;
         }
         for (index, watched) in self.cores.iter_mut().enumerate() {
-            let Some(waker) = &watched.waker else { continue };
-            let turns = self.bells.turns(index);
-            if turns.is_none() || turns != watched.turns {
-                watched.turns = turns;
-                watched.still_ticks = 0;
-                continue;
+            watched.look(index, self.bells.turns(index));
+        }
+    }
+}
+
+impl Watched {
+    fn new() -> Self {
+        Self { heart: None, was_woken: false, turns: None, still_ticks: 0, tell_at: STALL_TICKS }
+    }
+
+    /// Looks at core number `index`, which went through its loop so often, or sleeps.
+    fn look(&mut self, index: usize, turns: Option<u64>) {
+        let Some((thread, waker)) = &self.heart else { return };
+        if turns.is_none() || turns != self.turns {
+            if self.tell_at > STALL_TICKS {
+                let silent_ms = (TICK * self.still_ticks).as_millis();
+                info!(core = index, silent_ms, "the core goes on");
             }
-            watched.still_ticks += 1;
-            // Once until it answers: the wake-ups of a core that is only busy would queue up.
-            if !watched.was_woken {
-                watched.was_woken = true;
-                waker.wake_by_ref();
-            }
-            if watched.still_ticks == STALL_TICKS {
-                let silent_ms = (TICK * STALL_TICKS).as_millis();
-                warn!(core = index, silent_ms, "a core does not answer");
-            }
+            self.turns = turns;
+            self.still_ticks = 0;
+            self.tell_at = STALL_TICKS;
+            return;
+        }
+        self.still_ticks += 1;
+        // Once until it answers: the wake-ups of a core that is only busy would queue up.
+        if !self.was_woken {
+            self.was_woken = true;
+            waker.wake_by_ref();
+        }
+        if self.still_ticks == self.tell_at {
+            self.tell_at = self.tell_at.saturating_mul(10);
+            let silent_ms = (TICK * self.still_ticks).as_millis();
+            let at = stack::describe(*thread);
+            warn!(core = index, silent_ms, at, "a core does not answer");
         }
     }
 }
