@@ -37,6 +37,8 @@ pub(super) struct FileSystem {
     root: Arc<Directory>,
     pub(super) volume: Arc<Volume>,
     pub(super) faults: Cell<Faults>,
+    /// What goes wrong instead below one path.
+    pub(super) faults_below: RefCell<Option<(PathBuf, Faults)>>,
     /// How many times as long each call takes.
     pub(super) slowness: Cell<u64>,
     /// No call ends before, in virtual time.
@@ -54,6 +56,7 @@ impl FileSystem {
             root: Arc::default(),
             volume: Arc::new(Volume { bytes_max: DISK_BYTES_MAX.into(), used_bytes: 0.into() }),
             faults: Cell::default(),
+            faults_below: RefCell::default(),
             slowness: Cell::new(1),
             stuck_until_nanos: Cell::new(0),
             locks: RefCell::default(),
@@ -121,7 +124,7 @@ impl Disk {
     /// See [`Disk`](crate::runtime::Disk::read).
     pub async fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let file = self.open(path, OpenMode::Read).await?;
-        self.fail(self.files.faults.get().read_error)?;
+        self.fail(self.faults(path).read_error)?;
         Ok(file.0.inode.read(0, usize::MAX))
     }
 
@@ -223,7 +226,7 @@ impl Disk {
         let directory = tree::directory(&self.files.root, &tree::names(path)?)?;
         let count = directory.change_count();
         self.delay(50_000..=500_000).await;
-        self.fail(self.files.faults.get().sync_error)?;
+        self.fail(self.faults(path).sync_error)?;
         directory.sync(count);
         self.clock.record(&[count]);
         Ok(())
@@ -253,7 +256,7 @@ impl Disk {
                 inode
             }
         };
-        Ok(File(Rc::new(OpenFile { disk: self.clone(), inode, mode })))
+        Ok(File(Rc::new(OpenFile { disk: self.clone(), path: path.to_owned(), inode, mode })))
     }
 
     /// See [`Disk`](crate::runtime::Disk::lock).
@@ -295,6 +298,14 @@ impl Disk {
         }
     }
 
+    /// What may go wrong with a file.
+    fn faults(&self, path: &Path) -> Faults {
+        match &*self.files.faults_below.borrow() {
+            Some((below, faults)) if path.starts_with(below) => *faults,
+            Some(_) | None => self.files.faults.get(),
+        }
+    }
+
     fn fail(&self, chance: Chance) -> io::Result<()> {
         if chance.strikes(&self.clock) {
             return Err(io::Error::from_raw_os_error(EIO));
@@ -318,6 +329,8 @@ impl Drop for Lock {
 
 struct OpenFile {
     disk: Disk,
+    /// As it was opened.
+    path: PathBuf,
     inode: Arc<Inode>,
     mode: OpenMode,
 }
@@ -330,9 +343,9 @@ impl File {
     /// See [`File`](crate::runtime::File::write_at). Now and then it is written in two halves, with
     /// others running in between.
     pub async fn write_at(&self, position: u64, parts: &[Bytes]) -> io::Result<()> {
-        let OpenFile { disk, inode, .. } = self.writable()?;
+        let OpenFile { disk, path, inode, .. } = self.writable()?;
         disk.until_it_moves().await;
-        disk.fail(disk.files.faults.get().write_error)?;
+        disk.fail(disk.faults(path).write_error)?;
         let total: usize = parts.iter().map(Bytes::len).sum();
         let pause = if disk.clock.one_in(8) { disk.clock.between(0..=total as u64) } else { 0 };
         let mut left = pause as usize;
@@ -357,10 +370,13 @@ impl File {
 
     /// See [`File`](crate::runtime::File::sync). What is written after the call is not part of it.
     pub async fn sync(&self) -> io::Result<()> {
-        let OpenFile { disk, inode, .. } = &*self.0;
+        let OpenFile { disk, path, inode, .. } = &*self.0;
         let number = inode.begin_sync();
         disk.delay(50_000..=500_000).await;
-        disk.fail(disk.files.faults.get().sync_error)?;
+        if let Err(error) = disk.fail(disk.faults(path).sync_error) {
+            inode.fail_sync(number);
+            return Err(error);
+        }
         inode.end_sync(number);
         disk.clock.record(&[inode.number, number]);
         Ok(())
@@ -368,12 +384,12 @@ impl File {
 
     /// See [`File`](crate::runtime::File::read_at).
     pub async fn read_at(&self, position: u64, length: usize) -> io::Result<Bytes> {
-        let OpenFile { disk, inode, .. } = &*self.0;
+        let OpenFile { disk, path, inode, .. } = &*self.0;
         if disk.clock.one_in(4) {
             disk.delay(10_000..=100_000).await;
         }
         disk.until_it_moves().await;
-        disk.fail(disk.files.faults.get().read_error)?;
+        disk.fail(disk.faults(path).read_error)?;
         Ok(inode.read(position, length).into())
     }
 

@@ -21,6 +21,7 @@ pub struct Faults {
     pub read_error: Chance,
     /// Writing a file fails with EIO, before anything is written.
     pub write_error: Chance,
-    /// A sync fails with EIO, and nothing becomes durable by it.
+    /// A sync of a file fails with EIO; what it should have written is never on disk, unless it is
+    /// written again. One of a directory makes nothing durable.
     pub sync_error: Chance,
 }

@@ -77,6 +77,9 @@ struct Contents {
     dirty: BTreeMap<usize, Option<Page>>,
     /// Syncs that have begun and not ended, the oldest first.
     syncing: Vec<Sync>,
+    /// Pages whose sync has failed, as the disk has them. As on Linux they count as clean: no later
+    /// sync writes them, unless they are written to again.
+    lost: BTreeMap<usize, Option<Page>>,
     syncs_begun: u64,
     locked_by: Option<(ProcessId, u64)>,
 }
@@ -146,6 +149,11 @@ impl Inode {
                 contents.synced_length = last.length;
             }
         });
+    }
+
+    /// Ends a sync in failure: what it should have written is in the page cache and nowhere else.
+    pub(super) fn fail_sync(&self, number: u64) {
+        self.state.with(|contents| contents.fail_sync(number));
     }
 
     /// Loses power: what `survival` leaves of the un-synced changes is all there is.
@@ -224,7 +232,11 @@ impl Contents {
         }
         let was_empty = (index * PAGE_BYTES) as u64 >= self.durable_length_max();
         let page = &mut self.pages[index];
-        self.dirty.entry(index).or_insert_with(|| if was_empty { None } else { page.clone() });
+        self.dirty.entry(index).or_insert_with(|| match self.lost.remove(&index) {
+            Some(on_disk) => on_disk,
+            None if was_empty => None,
+            None => page.clone(),
+        });
         page.get_or_insert_with(|| Box::new([0; PAGE_BYTES]))
     }
 
@@ -246,13 +258,28 @@ impl Contents {
         let whole = length.div_ceil(PAGE_BYTES as u64) as usize;
         for index in whole..self.pages.len() {
             if let Some(page) = self.pages[index].take() {
-                self.dirty.entry(index).or_insert(Some(page));
+                let on_disk = self.lost.remove(&index).unwrap_or(Some(page));
+                self.dirty.entry(index).or_insert(on_disk);
             }
         }
         self.pages.truncate(whole);
         let offset = (length % PAGE_BYTES as u64) as usize;
         if offset > 0 && self.pages.len() == whole && self.pages[whole - 1].is_some() {
             self.page_to_change(whole - 1)[offset..].fill(0);
+        }
+    }
+
+    fn fail_sync(&mut self, number: u64) {
+        let Some(at) = self.syncing.iter().position(|sync| sync.number == number) else { return };
+        let failed = self.syncing.remove(at);
+        for (index, on_disk) in failed.pages {
+            // A page that was written to since is not clean: the sync to come writes all of it.
+            let later = self.syncing[at..].iter_mut().map(|sync| &mut sync.pages);
+            let mut later = later.chain([&mut self.dirty]);
+            match later.find_map(|pages| pages.get_mut(&index)) {
+                Some(older) => *older = on_disk,
+                None => drop(self.lost.entry(index).or_insert(on_disk)),
+            }
         }
     }
 
@@ -275,6 +302,11 @@ impl Contents {
             Survival::Everything => self.length,
             Survival::Mixed => random.between(self.synced_length..=self.length),
         };
+        for (index, on_disk) in std::mem::take(&mut self.lost) {
+            if let Some(page) = self.pages.get_mut(index) {
+                *page = on_disk;
+            }
+        }
         for (index, old) in durable {
             if self.pages.len() <= index {
                 self.pages.resize_with(index + 1, || None);
@@ -400,6 +432,37 @@ mod tests {
             assert!(bytes[5_000..].iter().all(|byte| [0, 2].contains(byte)), "seed {seed}");
             assert_eq!(file.volume.used_bytes.load(Ordering::Relaxed), bytes.len() as u64);
         }
+    }
+
+    #[test]
+    fn what_a_failed_sync_should_have_written_is_on_disk_only_after_it_was_written_again() {
+        let mut random = Random::new(13);
+        let file = file();
+        let write = |byte: u8| file.write(0, &[byte; 100]).expect("room");
+        let sync = || file.end_sync(file.begin_sync());
+        let mut after_crash = || {
+            assert_eq!(file.length(), 100);
+            file.crash(Survival::Everything, &mut random);
+            all(&file)[0]
+        };
+        write(1);
+        sync();
+        write(2);
+        file.fail_sync(file.begin_sync());
+        assert_eq!(all(&file), [2; 100], "the page cache has it");
+        sync();
+        assert_eq!(after_crash(), 1, "a later sync finds nothing to write");
+        write(3);
+        file.fail_sync(file.begin_sync());
+        write(4);
+        sync();
+        assert_eq!(after_crash(), 4, "it was written again");
+        write(5);
+        let failing = file.begin_sync();
+        write(6);
+        file.fail_sync(failing);
+        sync();
+        assert_eq!(after_crash(), 6, "it was written to while the sync was under way");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -295,6 +296,14 @@ impl World {
     /// Sets what goes wrong by chance on a machine from now on.
     pub fn set_faults(&self, machine: MachineId, faults: Faults) {
         self.inner.machines.borrow()[machine.0].files.faults.set(faults);
+    }
+
+    /// Sets what goes wrong by chance with files below `path` on a machine from now on, instead of
+    /// what goes wrong with all others; `None` ends that.
+    pub fn set_faults_below(&self, machine: MachineId, path: &Path, faults: Option<Faults>) {
+        let machines = self.inner.machines.borrow();
+        let below = faults.map(|faults| (path.to_owned(), faults));
+        *machines[machine.0].files.faults_below.borrow_mut() = below;
     }
 
     /// Bytes that the files of a machine take, the removed ones that are still open among them.
