@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::ShardId;
-use crate::broker::metadata_log::MetadataLog;
-use crate::controller::{self, Context, Decision, shutdown_records};
+use crate::broker::metadata_log::{MetadataLog, MetadataLogError};
+use crate::controller::{self, Context, Decision, Unwritten, shutdown_records};
 use crate::mesh::shard::ReplyTo;
 use crate::mesh::{Answer, Ask, ControlAnswer, ControlAsk, Shard};
 use crate::metadata::{Image, Record};
@@ -56,7 +56,7 @@ impl Controller {
             }
             ControlAsk::AutoCreate(names) => {
                 let records = self.decide(|ctx| controller::auto_create(ctx, &names));
-                self.carry_out(Decision { records, response: () }).await;
+                self.append(records).await;
                 ControlAnswer::AutoCreated
             }
             ControlAsk::DeleteTopics(request, version) => {
@@ -107,10 +107,13 @@ impl Controller {
     }
 
     /// Appends a decision's records and has every core act on them. When the metadata log refuses
-    /// them the broker ends: an answer that promises more than the log holds would be a lie.
-    async fn carry_out<R>(&mut self, decision: Decision<R>) -> R {
-        self.append(decision.records).await;
-        decision.response
+    /// them the answer says so.
+    async fn carry_out<R: Unwritten>(&mut self, decision: Decision<R>) -> R {
+        let Decision { records, mut response } = decision;
+        if !self.append(records).await {
+            response.unwrite();
+        }
+        response
     }
 
     async fn maintain(&mut self) {
@@ -134,12 +137,18 @@ impl Controller {
         }
     }
 
+    /// Whether the records are in the log. A disk without room refuses them and all goes on; after
+    /// any other failure it is not known what is on disk, and the broker ends.
     async fn append(&mut self, records: Vec<Record>) -> bool {
         if records.is_empty() {
             return true;
         }
         let (image, delta) = match self.metadata.append(records).await {
             Ok(appended) => appended,
+            Err(error @ MetadataLogError::Full(_)) => {
+                tracing::error!(%error, "a change of the cluster is refused");
+                return false;
+            }
             Err(error) => {
                 tracing::error!(%error, "the metadata log can not be written, the broker ends");
                 self.shard.runtime.end_process();

@@ -94,7 +94,7 @@ fn counted(ctx: &Context<'_>, topic: &CreatableTopic) -> i64 {
     }
 }
 
-fn refused(name: &str, refusal: &Refusal) -> CreatableTopicResult {
+pub(super) fn refused(name: &str, refusal: &Refusal) -> CreatableTopicResult {
     CreatableTopicResult::default()
         .with_name(Str::from_string(name.to_owned()).into())
         .with_error_code(refusal.code.code())

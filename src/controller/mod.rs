@@ -6,7 +6,8 @@
 //! - [`topics`]: create, delete, add partitions
 //! - [`configs`]: settings, producer ids
 //! - [`brokers`]: registration, elections at start, controlled shutdown
-//! - `create`, `requests`, `settings`: the admin requests of clients, checked and answered
+//! - `create`, `requests`, `settings`: the admin requests of clients, checked and answered;
+//!   `unwritten`: answers when the metadata log refused their records
 
 pub mod brokers;
 pub mod configs;
@@ -15,6 +16,7 @@ mod decision;
 mod requests;
 mod settings;
 pub mod topics;
+mod unwritten;
 
 pub use brokers::{Registration, registration_records, shutdown_records};
 pub use configs::{
@@ -30,3 +32,4 @@ pub use topics::{
     Home, NewTopic, TopicError, create_partitions_records, create_topic_records,
     delete_topic_records,
 };
+pub use unwritten::Unwritten;

@@ -56,6 +56,11 @@ fn numbered(name: &str, suffix: &str) -> Option<Offset> {
     plain.then(|| digits.parse().ok().and_then(Offset::from_wire)).flatten()
 }
 
+/// Whether there is no room for a write.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl LogFiles {
     /// Lists the directory, and removes what a crash left half made.
     pub(super) async fn open(disk: Disk, path: PathBuf) -> Result<Self, MetadataLogError> {
@@ -169,7 +174,10 @@ impl LogFiles {
         }
         let path = self.path.join(segment_name(base));
         let io = MetadataLogError::io(&path);
-        let file = self.disk.open(&path, OpenMode::Create).await.map_err(&io)?;
+        let file = match self.disk.open(&path, OpenMode::Create).await {
+            Err(error) if is_full(&error) => return Err(MetadataLogError::Full(path)),
+            opened => opened.map_err(&io)?,
+        };
         self.disk.sync_directory(&self.path).await.map_err(&io)?;
         self.segments.push(SegmentFile { base, size_bytes: 0 });
         self.active = Some(Active { base, file, size_bytes: 0, since: now });
@@ -195,7 +203,12 @@ impl LogFiles {
         let Some(active) = &mut self.active else { return Ok(()) };
         let path = self.path.join(segment_name(active.base));
         let io = MetadataLogError::io(&path);
-        active.file.write_at(active.size_bytes, &[bytes]).await.map_err(&io)?;
+        if let Err(error) = active.file.write_at(active.size_bytes, &[bytes]).await {
+            // A part of it may be there; the next append takes its place.
+            let is_undone =
+                is_full(&error) && active.file.truncate(active.size_bytes).await.is_ok();
+            return Err(if is_undone { MetadataLogError::Full(path) } else { io(error) });
+        }
         active.file.sync().await.map_err(&io)?;
         active.size_bytes += length;
         if let Some(last) = self.segments.last_mut() {

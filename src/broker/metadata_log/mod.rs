@@ -71,6 +71,8 @@ pub enum MetadataLogError {
         /// How.
         error: io::Error,
     },
+    /// There is no room on the disk for this file; nothing was written.
+    Full(PathBuf),
     /// Another process uses the directory.
     InUse(PathBuf),
     /// The directory belongs to someone else, or is no log directory.
@@ -110,6 +112,11 @@ impl fmt::Display for MetadataLogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Full(path) => write!(
+                f,
+                "no room on the disk for {}: free some, by retention or by another file",
+                path.display()
+            ),
             Self::InUse(path) => write!(
                 f,
                 "another process uses the log directory {}: stop it, or set log.dirs to another \
@@ -233,7 +240,11 @@ impl MetadataLog {
         // Failed until proven good: this future may also be dropped in the middle.
         self.health = Health::Failed;
         let (base, bytes) = (pending.base, pending.bytes.clone());
-        self.files.append(base, bytes, now, self.how.segments).await?;
+        let appended = self.files.append(base, bytes, now, self.how.segments).await;
+        if matches!(appended, Err(MetadataLogError::Full(_))) {
+            self.health = Health::Good;
+        }
+        appended?;
         self.health = Health::Good;
         let delta = self.replica.commit(pending);
         self.image = Arc::new(self.replica.image().clone());
