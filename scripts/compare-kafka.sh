@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Apache Kafka and Corelog in turn on this machine, the same load on both, as ratios.
 #
-#   scripts/compare-kafka.sh                        seven rounds of the usual sets, two hours
+#   scripts/compare-kafka.sh                        seven rounds of the usual sets: 70 minutes on a quiet
+#                                                 machine, twice that where others disturb (--patience)
 #   scripts/compare-kafka.sh --list                 the sets of loads, their figures, what is wanted
 #   scripts/compare-kafka.sh --only produce,consume --rounds 3
 #   scripts/compare-kafka.sh --rounds 1 --seconds 1 --warm 2     shows that it works, no more

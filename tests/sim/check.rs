@@ -1,9 +1,22 @@
-//! What the clients of a run have seen, and what must hold of it.
+//! What the clients of a run have seen, and what must hold of it, in the words of Jepsen's tests of
+//! Kafka:
+//!
+//! | anomaly                | what it means here                                                |
+//! |------------------------|-------------------------------------------------------------------|
+//! | `lost-write`           | acknowledged, or promised by its producer, and not in the topic   |
+//! | `inconsistent-offsets` | one offset has been two records, or two offsets one record        |
+//! | `duplicate`            | there more often than its producer promised                       |
+//! | `nonmonotonic-send`    | a producer's records do not lie in the order they were sent in    |
+//! | `poll-skip`            | a consumer was given an offset, and not the one before it         |
+//! | `nonmonotonic-poll`    | a consumer was given an offset again, or one before it            |
+//! | `unseen`               | in the topic, and no consumer that reads to the end was given it  |
+//! | `garbage`              | in the topic, and nobody wrote it                                 |
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crate::admin::Known;
 use crate::plan::Promise;
 
 /// A partition, and an offset in it.
@@ -40,6 +53,12 @@ pub struct Seen {
     pub read: Content,
     /// The producers that are done: what they promised, and how many records they sent.
     pub sent: BTreeMap<u64, (Promise, u64)>,
+    /// The other topics, as far as their fates were acknowledged.
+    pub topics: Known,
+    /// Nobody changes topics and settings any more.
+    pub meddled: bool,
+    /// Nothing goes wrong any more.
+    pub is_calm: bool,
     /// The partitions' ends, once nothing is written any more; consumers end there.
     pub ends: Option<Vec<i64>>,
 }
@@ -51,18 +70,22 @@ impl Seen {
     pub fn note_read(&mut self, place: Place, record: Record) {
         let before = self.read.insert(place, record);
         let same = before.is_none_or(|before| before == record);
-        assert!(same, "{place:?} changed from {before:?} to {record:?}");
+        assert!(same, "inconsistent-offsets: {place:?} was {before:?} and is {record:?}");
     }
 
     /// Checks all that is in the topic against what clients were told.
     pub fn check(&self, seed: u64, all: &Content) {
         for (place, record) in &self.acknowledged {
             let found = all.get(place);
-            assert_eq!(found, Some(record), "seed {seed}: acknowledged, not there: {place:?}");
+            assert_eq!(found, Some(record), "lost-write: seed {seed}: acknowledged: {place:?}");
         }
         for (place, record) in &self.read {
             let found = all.get(place);
-            assert_eq!(found, Some(record), "seed {seed}: was read, changed: {place:?}");
+            assert_eq!(
+                found,
+                Some(record),
+                "inconsistent-offsets: seed {seed}: was read: {place:?}"
+            );
         }
         self.check_counts(seed, all);
         self.check_order(seed, all);
@@ -82,10 +105,11 @@ impl Seen {
                     Promise::AtLeast => count >= 1,
                     Promise::AtMost => count <= 1,
                 };
-                assert!(kept, "seed {seed}: {record:?} is there {count} times, not {promise:?}");
+                let anomaly = if count == 0 { "lost-write" } else { "duplicate" };
+                assert!(kept, "{anomaly}: seed {seed}: {record:?}, {count} times, {promise:?}");
             }
         }
-        assert!(counts.is_empty(), "seed {seed}: nobody wrote {counts:?}");
+        assert!(counts.is_empty(), "garbage: seed {seed}: nobody wrote {counts:?}");
     }
 
     /// What is sent again without sequence numbers may come behind what was sent later.
@@ -97,7 +121,7 @@ impl Seen {
             }
             let before = last.insert((*partition, *producer), *number);
             let ordered = before.is_none_or(|before| before < *number);
-            assert!(ordered, "seed {seed}: out of order at {partition}, {offset}");
+            assert!(ordered, "nonmonotonic-send: seed {seed}: at {partition}, {offset}");
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use corelog::protocol::frame::RequestHeader;
+use corelog::protocol::cold;
+use corelog::protocol::frame::{RequestHeader, finish};
 use corelog::protocol::{ApiKey, Message};
 use corelog::runtime::{Chunk, Runtime, StreamReader, StreamWriter};
+use kafka_protocol::protocol::Encodable;
 
 /// How long a client waits before it asks again.
 pub const PAUSE: Duration = Duration::from_millis(5);
@@ -34,6 +36,20 @@ impl Connection {
         let header = self.header(Q::KEY, version);
         let frame = header.request(question);
         self.send_frame(frame).await?;
+        Some(header)
+    }
+
+    /// The same for APIs whose messages are another crate's.
+    pub async fn send_cold<Q: Encodable>(
+        &mut self,
+        key: ApiKey,
+        version: i16,
+        question: &Q,
+    ) -> Option<RequestHeader> {
+        let header = self.header(key, version);
+        let mut writer = header.start();
+        cold::encode_into(version, question, &mut writer).expect("a good request");
+        self.send_frame(finish(writer).into_bytes()).await?;
         Some(header)
     }
 

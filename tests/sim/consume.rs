@@ -6,6 +6,7 @@ use corelog::base::{Offset, Uuid};
 use corelog::protocol::ErrorCode;
 use corelog::protocol::batch::Batches;
 use corelog::protocol::builder::{BatchBuilder, NewRecord};
+use corelog::protocol::compression::decompress;
 use corelog::protocol::fetch::{
     FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
 };
@@ -28,6 +29,12 @@ const SESSIONS_SINCE: i16 = 7;
 /// Fetches after which what is there must have been read.
 const FETCHES_MAX: usize = 20_000;
 
+/// How much later than it wants to be a fetch may be answered, when nothing goes wrong.
+const LATE_MAX: Duration = Duration::from_millis(500);
+
+/// What a batch may take when decompressed.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
 /// A consumer of all partitions.
 struct Consumer {
     runtime: Runtime,
@@ -47,7 +54,11 @@ struct Consumer {
 pub async fn consume(runtime: Runtime, plan: ConsumerPlan, partitions: i32, seen: Shared) {
     let mut consumer = Consumer::open(runtime, plan, partitions).await;
     while seen.borrow().ends.as_ref() != Some(&consumer.next) {
+        let (began, is_calm) = (consumer.runtime.now(), seen.borrow().is_calm);
         let found = consumer.fetch().await;
+        let took = consumer.runtime.now().since(began);
+        let wait = Duration::from_millis(consumer.plan.wait_ms as u64);
+        assert!(!is_calm || took <= wait + LATE_MAX, "answered after {took:?}, not {wait:?}");
         let mut seen = seen.borrow_mut();
         for (place, record) in found {
             seen.note_read(place, record);
@@ -225,14 +236,18 @@ impl Consumer {
         let index = answer.index;
         match answer.error {
             ErrorCode::None => {}
-            ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError => return,
+            // A core that stood still does not know of a new topic yet.
+            ErrorCode::UnknownTopicOrPartition
+            | ErrorCode::UnknownTopicId
+            | ErrorCode::NotLeaderOrFollower
+            | ErrorCode::KafkaStorageError => return,
             other => panic!("partition {index}: {other:?}"),
         }
         let next = &mut self.next[index as usize];
-        for (offset, record) in records_of(answer) {
+        for (offset, record) in records_of(answer, *next) {
             // A batch comes whole, though the offset asked for lies within it.
             if offset >= *next {
-                assert_eq!(offset, *next, "partition {index}: offsets are dense");
+                assert_eq!(offset, *next, "poll-skip: partition {index}: offsets are dense");
                 *next += 1;
                 found.push(((index, offset), record));
             }
@@ -272,15 +287,18 @@ impl Consumer {
     }
 }
 
-/// The records of a partition's answer, with their offsets.
-fn records_of(answer: &FetchPartitionResponse) -> Vec<(i64, Record)> {
+/// The records of a partition's answer to a fetch from `next` on, with their offsets.
+fn records_of(answer: &FetchPartitionResponse, next: i64) -> Vec<(i64, Record)> {
     let bytes = answer.records.in_memory().expect("a client has the records in memory");
     let mut found = Vec::new();
     for batch in Batches::new(bytes) {
         // The last one may be cut off: the answer has a largest size.
         let Ok(batch) = batch else { break };
-        assert!(batch.is_intact(), "a damaged batch was served");
-        for record in Records::new(batch.payload(), batch.header.record_count) {
+        assert!(batch.is_intact(), "garbage: a damaged batch was served");
+        let last = batch.header.last_offset();
+        assert!(last >= next, "nonmonotonic-poll: {last} for a fetch from {next} on");
+        let payload = decompress(&batch, BATCH_BYTES_MAX).expect("a whole batch");
+        for record in Records::new(&payload, batch.header.record_count) {
             let record = record.expect("a record");
             let text = std::str::from_utf8(record.value.expect("a value")).expect("text");
             found.push((batch.header.offset_of(&record), Record::from_text(text)));

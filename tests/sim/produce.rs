@@ -251,6 +251,8 @@ impl Sender {
                     let base = answer.base_offset.expect("an offset").to_wire();
                     self.acknowledged(&batch, base);
                 }
+                // A core that stood still does not know of a new topic yet.
+                ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => again.push(batch),
                 ErrorCode::NotLeaderOrFollower
                 | ErrorCode::RequestTimedOut
                 | ErrorCode::KafkaStorageError => {

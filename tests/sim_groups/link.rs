@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corelog::protocol::cold;
-use corelog::protocol::frame::finish;
 use corelog::protocol::group_membership::{FindCoordinatorRequest, FindCoordinatorResponse};
 use corelog::protocol::{ApiKey, ErrorCode, Message, Str};
 use corelog::runtime::Runtime;
@@ -76,10 +75,7 @@ impl Link {
         Q: Request + Encodable,
     {
         let mut connection = self.take().await;
-        let header = connection.header(key, version);
-        let mut writer = header.start();
-        cold::encode_into(version, question, &mut writer).expect("a good request");
-        connection.send_frame(finish(writer).into_bytes()).await?;
+        let header = connection.send_cold(key, version, question).await?;
         let answer = self.runtime.timeout(ANSWERED_WITHIN, connection.receive_body(&header)).await;
         let Some(answer) = answer else { panic!("{key:?} version {version} is not answered") };
         let body: Bytes = answer?;

@@ -22,6 +22,8 @@ mod link;
 mod member;
 mod moves;
 mod plan;
+#[path = "../sim/runs.rs"]
+mod runs;
 mod seen;
 mod settle;
 mod topics;
@@ -38,6 +40,7 @@ use corelog::runtime::{Lanes, Runtime};
 use link::Link;
 use member::Member;
 use plan::{Event, Kind, Plan, Stop};
+use runs::{History, Named, run_each, seeds};
 use seen::{Seen, Shared, Slots};
 
 /// Within this time every group settles once faults have stopped: expressions are looked up anew
@@ -55,6 +58,9 @@ const LIVED_FOR: Duration = Duration::from_millis(900);
 
 /// Within this time members that are to die have died; their sessions last longer.
 const DIED_WITHIN: Duration = Duration::from_millis(200);
+
+/// Seeds that run unless told otherwise.
+const SEEDS: u64 = 2000;
 
 /// What one run may take.
 const STEPS_MAX: u64 = 200_000;
@@ -257,8 +263,9 @@ fn start_broker(world: &World, machine: MachineId, plan: &Plan, cores: u16) -> P
     })
 }
 
-/// Runs one seed: its history, as a hash and a number of steps.
-fn simulate(seed: u64) -> (u64, u64) {
+/// Runs one seed.
+fn simulate(seed: u64) -> History {
+    let _named = Named("groups", seed);
     let mut run = Run::new(seed);
     for count in run.plan.topics.clone() {
         run.create_topic(count);
@@ -280,17 +287,7 @@ fn simulate(seed: u64) -> (u64, u64) {
     run.restart(stop, cores);
     run.check_offsets();
     run.settle();
-    (run.world.history_hash(), run.world.steps())
-}
-
-fn seed_count() -> u64 {
-    std::env::var("SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2000)
-}
-
-fn simulate_each(seeds: impl Iterator<Item = u64>) {
-    for seed in seeds {
-        simulate(seed);
-    }
+    History::of(&run.world)
 }
 
 #[test]
@@ -306,7 +303,7 @@ fn a_named_seed_holds() {
     let wanted = std::env::var("SIM_SEED").ok().map(|text| text.parse().expect("a seed"));
     if let Some(seed) = wanted {
         println!("seed {seed}: {:#?}", Plan::of(seed));
-        println!("seed {seed}: history and steps {:?}", simulate(seed));
+        println!("seed {seed}: {:?}", simulate(seed));
     }
 }
 
@@ -316,17 +313,17 @@ fn one_seed_is_one_history() {
     for seed in 0..REPEATED {
         let first = simulate(seed);
         assert_eq!(first, simulate(seed), "seed {seed} has two histories");
-        hashes.insert(first.0);
+        hashes.insert(first.hash);
     }
     assert_eq!(hashes.len() as u64, REPEATED, "different seeds have different histories");
 }
 
 #[test]
 fn groups_keep_their_promises_even_seeds() {
-    simulate_each((0..seed_count()).step_by(2));
+    run_each("groups", seeds(SEEDS).step_by(2), simulate);
 }
 
 #[test]
 fn groups_keep_their_promises_odd_seeds() {
-    simulate_each((1..seed_count()).step_by(2));
+    run_each("groups", seeds(SEEDS).skip(1).step_by(2), simulate);
 }
