@@ -216,7 +216,8 @@ async fn look(runtime: &Runtime) -> BTreeMap<String, i32> {
     let topics = answer.topics.into_iter().filter_map(|topic| {
         let name = topic.name?.to_string();
         assert_eq!(topic.error, ErrorCode::None, "{name}");
-        name.starts_with(STEM).then(|| (name, topic.partitions.len() as i32))
+        let count = topic.partitions.len() as i32;
+        name.starts_with(STEM).then_some((name, count))
     });
     topics.collect()
 }

@@ -2,6 +2,8 @@
 //!
 //! `SIM_SEEDS` sets how many run, `SIM_FIRST` the first of them.
 
+#![expect(clippy::print_stdout, reason = "the words and figures of a run that failed or ended")]
+
 use std::ops::Range;
 use std::time::Duration;
 

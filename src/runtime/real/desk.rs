@@ -269,16 +269,16 @@ mod tests {
     #[test]
     fn connections_go_to_a_core_that_is_clearly_less_busy() {
         // Thousandths of its time, connections, those of them that are new.
-        let cases: [(&[(u32, usize, usize)], Option<usize>); 6] = [
-            (&[(900, 4, 0), (300, 4, 0)], Some(1)),
-            (&[(900, 4, 0), (300, 4000, 0)], Some(1)),
-            (&[(450, 5, 0), (300, 6, 0)], Some(0)),
-            (&[(500, 5, 0), (500, 5, 0)], Some(0)),
-            (&[(900, 4, 0), (300, 8, 7)], Some(0)),
-            (&[], None),
+        let cases = [
+            (vec![(900, 4, 0), (300, 4, 0)], Some(1)),
+            (vec![(900, 4, 0), (300, 4000, 0)], Some(1)),
+            (vec![(450, 5, 0), (300, 6, 0)], Some(0)),
+            (vec![(500, 5, 0), (500, 5, 0)], Some(0)),
+            (vec![(900, 4, 0), (300, 8, 7)], Some(0)),
+            (vec![], None),
         ];
         for (of, expected) in cases {
-            assert_eq!(choose(&candidates(of)), expected, "{of:?}");
+            assert_eq!(choose(&candidates(&of)), expected, "{of:?}");
         }
     }
 
