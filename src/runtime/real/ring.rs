@@ -22,8 +22,8 @@ const SUBMISSIONS: u32 = 128;
 /// Entries of the completion queue. What does not fit waits in the kernel's memory.
 const COMPLETIONS: u32 = 1024;
 
-/// The user data of operations whose completion nobody needs.
-const NOBODY: u64 = u64::MAX;
+/// Set in the user data of what ends the watch whose number the other bits are.
+const ENDS_WATCH: u64 = 1 << 63;
 
 /// What a socket was ready for when the kernel last told, and who waits for it.
 #[derive(Default)]
@@ -277,8 +277,20 @@ impl Ring {
             return;
         }
         self.slots[watch.0] = Slot::Ending;
-        let entry = opcode::PollRemove::new(watch.0 as u64).build();
-        self.push(entry.user_data(NOBODY));
+        self.end_watch(watch.0);
+    }
+
+    fn end_watch(&mut self, index: usize) {
+        let entry = opcode::PollRemove::new(index as u64).build();
+        self.push(entry.user_data(ENDS_WATCH | index as u64));
+    }
+
+    /// A watch can not be ended while the kernel still has a change to tell of it, as it has right
+    /// behind a shutdown: it is tried again, or the kernel would keep the socket for ever.
+    fn tried_to_end(&mut self, index: usize, result: i32) {
+        if result == -libc::EALREADY && matches!(self.slots.get(index), Some(Slot::Ending)) {
+            self.end_watch(index);
+        }
     }
 
     /// Whether a visit would find anything to do, seen without a system call.
@@ -325,8 +337,10 @@ impl Ring {
     fn reap(&mut self) {
         loop {
             let Some(completion) = self.uring.completion().next() else { return };
-            if completion.user_data() != NOBODY {
-                self.completed(&completion);
+            let data = completion.user_data();
+            match data & ENDS_WATCH {
+                0 => self.completed(&completion),
+                _ => self.tried_to_end((data & !ENDS_WATCH) as usize, completion.result()),
             }
         }
     }
