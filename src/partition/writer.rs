@@ -7,6 +7,7 @@
 //! sync answers all that waited for it (group commit).
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::base::{Offset, Timestamp};
 use crate::log::{AppendBatch, BatchMeta};
@@ -22,6 +23,9 @@ const GROUP_BATCH_COUNT_MAX: usize = 256;
 
 /// Bytes in one write at most, but for a single larger batch: it bounds the time of one turn.
 const GROUP_BYTES_MAX: usize = 1 << 20;
+
+/// After how long a log that could not be read back is read again.
+const READ_BACK_WAIT: Duration = Duration::from_millis(200);
 
 /// One group on its way to the log.
 #[derive(Default)]
@@ -306,20 +310,41 @@ async fn fail(
     for (done, ..) in answers {
         done(Err(AppendFailure::Storage));
     }
-    let settings = inner.settings.borrow().clone();
-    let now = inner.runtime.wall_clock();
-    match load_producers(&inner.log, &settings, now).await {
-        Ok(mut producers) => {
-            producers.note_lost(&inner.producers.borrow(), inner.log.end());
-            *inner.producers.borrow_mut() = producers;
-        }
-        Err(error) => {
-            inner.failed.set(true);
-            tracing::error!(topic = %inner.topic, partition = inner.key.partition, %error,
-                "the log can not be read back, the partition goes offline");
-        }
-    }
+    read_back(inner).await;
     // What was queued behind may stand on sequences that were just lost.
+    refuse_queued(inner);
+}
+
+/// Takes the producers' state from the log. What hinders it may pass, as a want of descriptors or a
+/// disk that fails for a while: it is tried until it works, and appends are refused meanwhile.
+async fn read_back(inner: &Inner) {
+    let mut is_told = false;
+    loop {
+        let settings = inner.settings.borrow().clone();
+        let now = inner.runtime.wall_clock();
+        let error = match load_producers(&inner.log, &settings, now).await {
+            Ok(mut producers) => {
+                producers.note_lost(&inner.producers.borrow(), inner.log.end());
+                *inner.producers.borrow_mut() = producers;
+                return;
+            }
+            Err(error) => error,
+        };
+        if !is_told {
+            is_told = true;
+            tracing::error!(topic = %inner.topic, partition = inner.key.partition, %error,
+                "the log can not be read back, appends are refused until it can");
+        }
+        if inner.closed.get() {
+            // The next start reads it.
+            return inner.failed.set(true);
+        }
+        inner.runtime.sleep(READ_BACK_WAIT).await;
+        refuse_queued(inner);
+    }
+}
+
+fn refuse_queued(inner: &Inner) {
     loop {
         let next = inner.queue.borrow_mut().pop_front();
         let Some(queued) = next else { return };
