@@ -86,14 +86,19 @@ impl Segment {
         config: &LogConfig,
     ) -> io::Result<Self> {
         home.remove(base, super::aborted::ENDING).await?;
-        let file = home.open(base, ENDING, OpenMode::Replace).await?;
         let segment = Self::existing(home, base, Sizes::default(), now);
-        if config.preallocate {
-            file.preallocate(u64::from(config.segment_bytes)).await?;
-            segment.set_unsynced();
-        }
         segment.offsets.recreate().await?;
         segment.times.recreate().await?;
+        // Last of all: when this fails half way the segment before goes on, beyond `base`. A start
+        // removes indexes without a log, but would end that segment where another log begins.
+        let file = home.open(base, ENDING, OpenMode::Replace).await?;
+        if config.preallocate {
+            if let Err(error) = file.preallocate(u64::from(config.segment_bytes)).await {
+                home.remove(base, ENDING).await?;
+                return Err(error);
+            }
+            segment.set_unsynced();
+        }
         *segment.file.borrow_mut() = Some(file);
         Ok(segment)
     }

@@ -467,6 +467,26 @@ fn a_failed_write_leaves_nothing_behind_and_a_failed_sync_ends_the_log() {
 }
 
 #[test]
+fn a_roll_that_fails_half_way_takes_nothing_from_the_segment_that_goes_on() {
+    block_on(14, |runtime| async move {
+        let in_the_way = std::path::Path::new(DIRECTORY).join("00000000000000000001.timeindex");
+        let (log, _) = open(&runtime, &small()).await;
+        append(&log, &batch(0, 1, 100, 1000)).await;
+        runtime.disk().create_directories(&in_the_way).await.expect("it is made");
+        assert!(log.roll().await.is_err());
+        append(&log, &batch(1, 1, 100, 1000)).await;
+        runtime.disk().remove_directory(&in_the_way).await.expect("it is removed");
+        drop(log);
+        // Nothing was closed: as after a kill.
+        let (log, _) = open(&runtime, &small()).await;
+        assert_eq!(log.end(), offset(2));
+        log.roll().await.expect("it rolls");
+        append(&log, &batch(2, 1, 100, 1000)).await;
+        assert_eq!(read_all(&log, Offset::ZERO, offset(3), 10).await.len(), 3);
+    });
+}
+
+#[test]
 fn a_log_whose_topic_was_deleted_leaves_the_next_one_of_its_name_alone() {
     block_on(15, |runtime| async move {
         let (log, _) = open(&runtime, &small()).await;
