@@ -71,7 +71,8 @@ fn trouble(random: &mut Random, plan: &Plan) -> Trouble {
             let stop = if loses_power { Stop::Crash } else { Stop::Kill };
             let one_in = random.between(2..=30) as u32;
             let kinds = random.between(1..=7);
-            let fails = Fails { reads: kinds & 1 > 0, writes: kinds & 2 > 0, syncs: kinds & 4 > 0 };
+            let syncs = kinds & 4 > 0 && loses_power;
+            let fails = Fails { reads: kinds & 1 > 0, writes: kinds & 2 > 0, syncs };
             Trouble::BadDisk { one_in, fails, lasts, stop }
         }
         _ => Trouble::Clock { ahead_ms: random.below(20_000) as i64 - 10_000 },
