@@ -42,34 +42,24 @@ impl Unwritten for CreateTopicsResponse {
     }
 }
 
-impl Unwritten for DeleteTopicsResponse {
-    fn unwrite(&mut self) {
-        self.responses
-            .iter_mut()
-            .for_each(|row| refuse(&mut row.error_code, &mut row.error_message));
-    }
+/// For responses that are a list of rows with a code and a sentence each.
+macro_rules! unwritten_rows {
+    ($($response:ty, $rows:ident;)*) => {$(
+        impl Unwritten for $response {
+            fn unwrite(&mut self) {
+                for row in &mut self.$rows {
+                    refuse(&mut row.error_code, &mut row.error_message);
+                }
+            }
+        }
+    )*};
 }
 
-impl Unwritten for CreatePartitionsResponse {
-    fn unwrite(&mut self) {
-        self.results.iter_mut().for_each(|row| refuse(&mut row.error_code, &mut row.error_message));
-    }
-}
-
-impl Unwritten for AlterConfigsResponse {
-    fn unwrite(&mut self) {
-        self.responses
-            .iter_mut()
-            .for_each(|row| refuse(&mut row.error_code, &mut row.error_message));
-    }
-}
-
-impl Unwritten for IncrementalAlterConfigsResponse {
-    fn unwrite(&mut self) {
-        self.responses
-            .iter_mut()
-            .for_each(|row| refuse(&mut row.error_code, &mut row.error_message));
-    }
+unwritten_rows! {
+    DeleteTopicsResponse, responses;
+    CreatePartitionsResponse, results;
+    AlterConfigsResponse, responses;
+    IncrementalAlterConfigsResponse, responses;
 }
 
 impl Unwritten for ElectLeadersResponse {

@@ -111,6 +111,13 @@ fn error(code: i16) -> ErrorCode {
     ErrorCode::from_code(code).expect("a known code")
 }
 
+/// The request that makes a topic.
+fn creation(topic: TopicName, count: i32) -> CreateTopicsRequest {
+    let row = CreatableTopic::default().with_name(topic).with_num_partitions(count);
+    let row = row.with_replication_factor(1);
+    CreateTopicsRequest::default().with_topics(vec![row]).with_timeout_ms(5000)
+}
+
 /// Does one thing; `None` when the connection was lost.
 async fn act(
     runtime: &Runtime,
@@ -124,12 +131,8 @@ async fn act(
     match runtime.random() % 5 {
         0 => {
             let count = 1 + (runtime.random() % 3) as i32;
-            let row = CreatableTopic::default().with_name(topic).with_num_partitions(count);
-            let row = row.with_replication_factor(1);
-            let request = CreateTopicsRequest::default().with_topics(vec![row]);
             note(None);
-            let request = request.with_timeout_ms(5000);
-            let answer = ask(connection, ApiKey::CreateTopics, 5, &request).await?;
+            let answer = ask(connection, ApiKey::CreateTopics, 5, &creation(topic, count)).await?;
             match error(answer.topics[0].error_code) {
                 ErrorCode::None => note(Some(Some(count))),
                 ErrorCode::TopicAlreadyExists => {
@@ -196,9 +199,7 @@ async fn act(
 
 /// Asks for a topic with one partition: what is answered.
 pub async fn create(runtime: Runtime, name: &'static str) -> ErrorCode {
-    let row = CreatableTopic::default().with_name(TopicName(text(name)));
-    let row = row.with_num_partitions(1).with_replication_factor(1);
-    let request = CreateTopicsRequest::default().with_topics(vec![row]).with_timeout_ms(5000);
+    let request = creation(TopicName(text(name)), 1);
     let mut connection = Connection::open(&runtime).await;
     let answer = ask(&mut connection, ApiKey::CreateTopics, 5, &request).await;
     error(answer.expect("no connection is lost").topics[0].error_code)

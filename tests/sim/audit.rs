@@ -6,7 +6,7 @@ use corelog::base::Offset;
 use corelog::log::checkpoint::{self, HIGH_WATERMARK_FILE, RECOVERY_POINT_FILE};
 use corelog::log::names::{file_name, parse_file_name};
 use corelog::protocol::batch::{BatchHeader, Batches};
-use corelog::runtime::{Disk, Runtime};
+use corelog::runtime::{Disk, Entry, Runtime};
 
 use crate::topic::TOPIC;
 
@@ -43,6 +43,17 @@ pub async fn audit(runtime: Runtime, partitions: i32, is_clean: bool) -> Result<
     Ok(())
 }
 
+/// The bases of a partition's segments, in order.
+pub fn segment_bases(entries: &[Entry]) -> Vec<Offset> {
+    let bases = entries.iter().filter_map(|entry| match parse_file_name(&entry.name)? {
+        (base, "log") => Some(base),
+        _ => None,
+    });
+    let mut bases: Vec<Offset> = bases.collect();
+    bases.sort_unstable();
+    bases
+}
+
 /// The partition's end; `None` for one that is not there yet.
 async fn audit_partition(
     disk: &Disk,
@@ -50,12 +61,7 @@ async fn audit_partition(
     is_clean: bool,
 ) -> Result<Option<i64>, String> {
     let Ok(entries) = disk.list(directory).await else { return Ok(None) };
-    let bases = entries.iter().filter_map(|entry| match parse_file_name(&entry.name)? {
-        (base, "log") => Some(base),
-        _ => None,
-    });
-    let mut bases: Vec<Offset> = bases.collect();
-    bases.sort_unstable();
+    let bases = segment_bases(&entries);
     let mut end = None;
     for (at, base) in bases.iter().enumerate() {
         let name = file_name(*base, "log");

@@ -11,7 +11,7 @@ use corelog::protocol::produce::{ProducePartition, ProduceRequest, ProduceRespon
 use corelog::runtime::Runtime;
 use corelog::runtime::sim::{Chance, Faults};
 
-use super::{DISK_BYTES_MAX, Run, start_broker};
+use super::{DISK_BYTES_MAX, Run};
 use crate::admin::create;
 use crate::client::{Connection, PAUSE};
 use crate::plan::{Durability, Plan};
@@ -131,8 +131,7 @@ fn a_failed_sync_takes_its_partition_offline_until_a_restart() {
         let answers = run.write_each();
         assert_eq!(answers[0], ErrorCode::KafkaStorageError, "seed {seed}: {answers:?}");
         run.world.crash(run.machine);
-        let started = start_broker(&run.world, run.machine, &run.plan, run.plan.cores);
-        (run.broker, run.verdict) = started;
+        run.start_again(run.plan.cores);
         run.assert_only_first(&run.write_each(), ErrorCode::None);
     }
 }

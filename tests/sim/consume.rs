@@ -33,7 +33,7 @@ const FETCHES_MAX: usize = 20_000;
 const LATE_MAX: Duration = Duration::from_millis(500);
 
 /// What a batch may take when decompressed.
-const BATCH_BYTES_MAX: usize = 1 << 20;
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// A consumer of all partitions.
 struct Consumer {

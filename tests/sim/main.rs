@@ -154,7 +154,12 @@ impl Run {
         if fault.stop != Stop::Crash {
             self.audit(fault.stop == Stop::Clean);
         }
-        let started = start_broker(&self.world, self.machine, &self.plan, fault.cores_then);
+        self.start_again(fault.cores_then);
+    }
+
+    /// Starts the broker, which does not run.
+    fn start_again(&mut self, cores: u16) {
+        let started = start_broker(&self.world, self.machine, &self.plan, cores);
         (self.broker, self.verdict) = started;
     }
 
@@ -210,8 +215,7 @@ impl Run {
     /// the metadata.
     fn supervise(&mut self) {
         if self.world.exited(self.broker) {
-            let started = start_broker(&self.world, self.machine, &self.plan, self.plan.cores);
-            (self.broker, self.verdict) = started;
+            self.start_again(self.plan.cores);
         }
     }
 
@@ -258,8 +262,7 @@ impl Run {
         self.stop_cleanly();
         let partitions = self.plan.partitions;
         let rotten = self.world.run(self.machine, move |runtime| rot(runtime, partitions));
-        let started = start_broker(&self.world, self.machine, &self.plan, self.plan.cores);
-        (self.broker, self.verdict) = started;
+        self.start_again(self.plan.cores);
         let Some(rotten) = rotten else { return };
         let (seed, all) = (self.seed, all.clone());
         self.world

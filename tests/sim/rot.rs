@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use corelog::base::Offset;
-use corelog::log::names::{file_name, parse_file_name};
+use corelog::log::names::file_name;
 use corelog::protocol::ErrorCode;
 use corelog::protocol::batch::{BatchHeader, Batches, HEADER_BYTES};
 use corelog::protocol::compression::decompress;
@@ -12,15 +12,14 @@ use corelog::protocol::fetch::{FetchPartition, FetchRequest, FetchResponse, Fetc
 use corelog::protocol::record::Records;
 use corelog::runtime::{OpenMode, Runtime};
 
+use crate::audit::segment_bases;
 use crate::check::{Content, Record};
 use crate::client::{Connection, PAUSE};
+use crate::consume::BATCH_BYTES_MAX;
 use crate::topic::{TOPIC, topic_name};
 
 /// The newest version of Fetch without sessions.
 const FETCH_VERSION: i16 = 6;
-
-/// What a batch may take when decompressed.
-const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Fetches of one partition after which what is there must have been read.
 const FETCHES_MAX: usize = 5_000;
@@ -40,12 +39,7 @@ pub async fn rot(runtime: Runtime, partitions: i32) -> Option<Rotten> {
     for partition in 0..partitions {
         let directory = PathBuf::from(format!("/data/{TOPIC}-{partition}"));
         let entries = disk.list(&directory).await.expect("a partition's directory");
-        let bases = entries.iter().filter_map(|entry| match parse_file_name(&entry.name)? {
-            (base, "log") => Some(base),
-            _ => None,
-        });
-        let mut bases: Vec<Offset> = bases.collect();
-        bases.sort_unstable();
+        let mut bases = segment_bases(&entries);
         bases.pop();
         let paths = bases.into_iter().map(|base| directory.join(file_name(base, "log")));
         closed.extend(paths.map(|path| (partition, path)));
@@ -63,7 +57,7 @@ pub async fn rot(runtime: Runtime, partitions: i32) -> Option<Rotten> {
         placed.push((position, batch.expect("a whole batch").header));
     }
     let (position, header) = *placed.get((runtime.random() % placed.len() as u64) as usize)?;
-    // In the records: headers are what the broker itself goes by, see `tests/damage`.
+    // In the records: headers are what the broker itself goes by.
     let records_bytes = (header.size_bytes() - HEADER_BYTES) as u64;
     let at = position + HEADER_BYTES + (runtime.random() % records_bytes) as usize;
     let flipped = bytes[at] ^ 1 << (runtime.random() % 8);

@@ -241,11 +241,10 @@ impl MetadataLog {
         self.health = Health::Failed;
         let (base, bytes) = (pending.base, pending.bytes.clone());
         let appended = self.files.append(base, bytes, now, self.how.segments).await;
-        if matches!(appended, Err(MetadataLogError::Full(_))) {
+        if matches!(appended, Ok(()) | Err(MetadataLogError::Full(_))) {
             self.health = Health::Good;
         }
         appended?;
-        self.health = Health::Good;
         let delta = self.replica.commit(pending);
         self.image = Arc::new(self.replica.image().clone());
         Ok(delta)
