@@ -121,6 +121,9 @@ async fn remove_orphans(home: &Home, entries: Vec<Entry>) -> io::Result<Vec<Entr
                 && logs.binary_search(&offset).is_err()
         });
         if is_orphan {
+            // Of a deletion that was cut short, or of a segment that was lost.
+            tracing::warn!(file = %home.join(&entry.name).display(),
+                "an index has no segment, it is removed");
             remove(home, &entry).await?;
         } else {
             kept.push(entry);

@@ -67,6 +67,10 @@ impl Log {
     ) -> io::Result<Option<LogRead>> {
         let size_bytes = segment.size_bytes();
         let Some(first) = segment.find(from).await? else { return Ok(None) };
+        let end_max = self.behind(segment.base).map_or(self.end(), |next| next.base);
+        if first.last >= end_max {
+            return Err(segment.damaged_at(first.position));
+        }
         if first.last >= end {
             return Ok(Some(LogRead::default()));
         }
@@ -77,8 +81,15 @@ impl Log {
         let is_whole = self.behind(segment.base).is_some_and(|next| next.base <= end);
         let readable_bytes = match is_whole {
             true => size_bytes,
-            // Found before anything that was appended meanwhile.
-            false => segment.find(end).await?.map_or(size_bytes, |place| place.position),
+            false => match segment.find(end).await {
+                // Found before anything that was appended meanwhile.
+                Ok(place) => place.map_or(size_bytes, |place| place.position),
+                // What lies before the damage is read batch by batch.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    first.position + u64::from(first.size_bytes)
+                }
+                Err(error) => return Err(error),
+            },
         };
         let room = readable_bytes.saturating_sub(first.position);
         let length = u64::from(bytes_max.max(first_batch_bytes)).min(room) as u32;
@@ -150,12 +161,12 @@ impl Log {
                 // All batches up to the entry's offset are older than the target.
                 let older = segment.times.floor(target.to_wire()).await?;
                 let from = segment.base + older.map_or(0, |entry| u64::from(entry.relative));
-                let position = segment.position_near(from.max(start)).await?;
+                let walk = segment.walk_near(from.max(start)).await?;
                 let search = |batch: &BatchView<'_>| {
                     first_at_or_after(batch, target, start, UNPACKED_BYTES_MAX)
                 };
                 let smallest = target.to_wire();
-                let found = self.search(&segment, position, smallest, search).await?;
+                let found = self.search(&segment, walk, smallest, search).await?;
                 // Only what lies below the log's start may have been young enough here.
                 if found.is_some() {
                     return Ok(found);
@@ -180,21 +191,20 @@ impl Log {
             next = self.behind(segment.base);
         }
         let Some((segment, timestamp, offset)) = newest else { return Ok(None) };
-        let position = segment.position_near(offset).await?;
+        let walk = segment.walk_near(offset).await?;
         let search = |batch: &BatchView<'_>| max_timestamp_record(batch, UNPACKED_BYTES_MAX);
-        self.search(&segment, position, timestamp, search).await
+        self.search(&segment, walk, timestamp, search).await
     }
 
-    /// Searches the records of batches from `position` on whose largest timestamp is
+    /// Searches the records of batches that `walk` has before it whose largest timestamp is
     /// `smallest_max` or later, until `search` finds one.
     async fn search(
         &self,
         segment: &Rc<Segment>,
-        position: u64,
+        mut walk: Walk,
         smallest_max: i64,
         search: impl Fn(&BatchView<'_>) -> Result<Option<Located>, Unreadable>,
     ) -> io::Result<Option<Found>> {
-        let mut walk = segment.walk(position).await?;
         self.note_open(segment);
         while let Some((header, position)) = walk.next().await? {
             self.0.runtime.pass().await;
@@ -278,8 +288,7 @@ impl Range<'_> {
             let mut walk = match self.walk.take() {
                 Some(walk) => walk,
                 None => {
-                    let position = segment.position_near(self.from.max(segment.base)).await?;
-                    let walk = segment.walk(position).await?;
+                    let walk = segment.walk_near(self.from.max(segment.base)).await?;
                     self.log.note_open(&segment);
                     walk
                 }
@@ -293,6 +302,7 @@ impl Range<'_> {
                     return Ok(Some((header, position)));
                 }
             }
+            segment.check_ended(&walk)?;
             self.segment = self.log.behind(segment.base);
         }
         Ok(None)

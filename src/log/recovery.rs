@@ -361,7 +361,7 @@ impl Loader<'_> {
     ) -> io::Result<Option<Option<TimeEntry>>> {
         let mut largest = segment.times.last().await?;
         let from = segment.base + largest.map_or(0, |time| u64::from(time.relative));
-        let mut walk = segment.walk(segment.position_near(from).await?).await?;
+        let mut walk = segment.walk_near(from).await?;
         while walk.position() < u64::from(entry.position) {
             let Some((header, _)) = walk.next().await? else { return Ok(None) };
             let relative = header.last_offset().saturating_sub(segment.base.to_wire());

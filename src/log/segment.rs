@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::base::{Offset, Timestamp};
 use crate::log::home::Home;
-use crate::log::index::{Index, OffsetEntry, TimeEntry};
+use crate::log::index::{Entry as _, Index, OffsetEntry, TimeEntry};
 use crate::log::message::{BatchMeta, LogConfig};
 use crate::log::walk::{Place, Walk};
 use crate::runtime::{File, OpenMode};
@@ -361,6 +361,9 @@ impl Segment {
     }
 
     /// The first batch whose last offset is `offset` or larger; `None` behind the last batch.
+    ///
+    /// An error when what lies before it is no batch: whoever passed over that would take records
+    /// that were acknowledged for none.
     pub(super) async fn find(&self, offset: Offset) -> io::Result<Option<Place>> {
         {
             let recent = self.recent.borrow();
@@ -369,21 +372,54 @@ impl Segment {
                 return Ok(recent.get(at).copied());
             }
         }
-        let mut walk = self.walk(self.position_near(offset).await?).await?;
+        let mut walk = self.walk_near(offset).await?;
         while let Some((header, position)) = walk.next().await? {
             if header.last_offset() >= offset.to_wire() {
                 return Ok(Place::of(&header, position));
             }
         }
-        Ok(None)
+        self.check_ended(&walk).map(|()| None)
     }
 
-    /// Where to begin a search for the batch that holds `offset`.
-    pub(super) async fn position_near(&self, offset: Offset) -> io::Result<u64> {
+    /// An error when a walk stopped before the end: there is something else than a batch.
+    pub(super) fn check_ended(&self, walk: &Walk) -> io::Result<()> {
+        if walk.is_at_end() { Ok(()) } else { Err(self.damaged_at(walk.position())) }
+    }
+
+    /// The error of a file that has no right batch at a place.
+    pub(super) fn damaged_at(&self, position: u64) -> io::Error {
+        let file = self.home.path(self.base, ENDING);
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "{}: what lies at {position} is no batch of it; restore the file, or move the \
+                 partition's directory away to begin anew",
+                file.display()
+            ),
+        )
+    }
+
+    /// The batches from the last one before `offset` that has an index entry. An entry that leads
+    /// to no batch, or to one behind its offset, is not believed, and all of the segment is walked.
+    pub(super) async fn walk_near(&self, offset: Offset) -> io::Result<Walk> {
         // An entry's key is the last offset of its batch: the batch of an equal one is the target.
+        // Of several batches appended at once Kafka notes the first one's place, the last's offset.
         let key = i64::try_from(offset.since(self.base)).unwrap_or(i64::MAX);
-        let entry = self.offsets.floor(key).await?;
-        Ok(entry.map_or(0, |entry| u64::from(entry.position)))
+        let Some(entry) = self.offsets.floor(key).await? else { return self.walk(0).await };
+        let position = u64::from(entry.position);
+        let mut walk = self.walk(position).await?;
+        let last = self.base + u64::from(entry.relative);
+        match walk.next().await? {
+            Some((header, _)) if header.last_offset() <= last.to_wire() => {
+                walk.rewind(position);
+                Ok(walk)
+            }
+            Some(_) | None => {
+                tracing::warn!(index = %self.home.path(self.base, OffsetEntry::ENDING).display(),
+                    relative = entry.relative, position, "an index entry is wrong, it is not used");
+                self.walk(0).await
+            }
+        }
     }
 
     /// The batches from `position` on, one header at a time.

@@ -6,7 +6,7 @@ use crate::base::{LeaderEpoch, Offset, Timestamp};
 use crate::log::testing::{
     DIRECTORY, append, batch, batches_of, bytes_of, file, names, offset, open, put, read_all, setup,
 };
-use crate::log::{AbortedTransaction, AtLeast, Log, LogConfig, OpenError, ReadError};
+use crate::log::{AbortedTransaction, AtLeast, Log, LogConfig, OpenError, ReadError, Setup};
 use crate::protocol::batch::{BatchHeader, HEADER_BYTES};
 use crate::runtime::sim::{Chance, Faults, World, block_on};
 
@@ -716,4 +716,47 @@ fn an_idle_log_keeps_no_file_open_and_little_memory() {
         log.close().await.expect("closes");
         assert!(!log.active().is_open(), "an idle log is closed without a sync");
     });
+}
+
+#[test]
+fn damage_in_a_log_that_was_closed_is_no_gap() {
+    let changed = |bytes: &[u8], at: usize, value: &[u8]| {
+        let mut changed = bytes.to_vec();
+        changed[at..at + value.len()].copy_from_slice(value);
+        changed
+    };
+    let second_begins = batch(0, 2, 100, 5).meta.size_bytes as usize;
+    let cases: [(&str, &str, usize, &[u8], bool); 5] = [
+        ("a length that reaches beyond the file", "log", second_begins + 8, &[0, 1, 0, 0], false),
+        ("a length that is none", "log", second_begins + 8, &[255; 4], false),
+        ("another format", "log", second_begins + 16, &[1], false),
+        ("an index entry that leads nowhere", "index", 4, &[0, 0, 0, 77], true),
+        ("an index entry that leads too far", "index", 4, &[0, 0, 255, 0], true),
+    ];
+    for (name, ending, at, value, is_served) in cases {
+        block_on(1, |runtime| async move {
+            let (log, _) = open(&runtime, &small()).await;
+            for base in 0..40 {
+                append(&log, &batch(base * 2, 2, 100, 5)).await;
+            }
+            let end = log.end();
+            assert!(log.segment_count() > 2, "{name}");
+            log.close().await.expect("it closes");
+            let first = format!("00000000000000000000.{ending}");
+            let bytes = file(&runtime, &first).await.expect("it is there");
+            put(&runtime, &first, &changed(&bytes, at, value)).await;
+            let clean = Setup { clean: true, ..setup(&small()) };
+            let (log, _) = Log::open(&runtime, clean).await.expect("nothing is looked at");
+            if is_served {
+                let headers = read_all(&log, Offset::ZERO, end, 300).await;
+                assert_eq!(headers.len(), 40, "{name}");
+                return;
+            }
+            let read = log.read(offset(2), end, 300, AtLeast::OneBatch).await;
+            assert!(matches!(read, Err(ReadError::Io(_))), "{name}: {read:?}");
+            let mut seen = 0;
+            let scanned = log.scan(Offset::ZERO, end, |_, _| seen += 1).await;
+            assert!(scanned.is_err() && seen == 1, "{name}: {seen} batches");
+        });
+    }
 }

@@ -195,7 +195,7 @@ fn kept<E: Entry>(entries: Vec<E>, relative_end: u64) -> Vec<E> {
 async fn largest_of(segment: &Segment, last: Option<TimeEntry>) -> io::Result<Option<TimeEntry>> {
     let mut largest = last;
     let from = segment.base + last.map_or(0, |entry| u64::from(entry.relative));
-    let mut walk = segment.walk(segment.position_near(from).await?).await?;
+    let mut walk = segment.walk_near(from).await?;
     while let Some((header, _)) = walk.next().await? {
         let known = largest.map_or(-1, |entry| entry.timestamp);
         let relative = header.last_offset().checked_sub(segment.base.to_wire());

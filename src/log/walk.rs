@@ -51,6 +51,16 @@ impl Walk {
         self.position
     }
 
+    /// Goes back to a batch that [`next`](Self::next) has just returned.
+    pub(super) fn rewind(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    /// Whether nothing lies behind the last batch: otherwise what does is damaged.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.position >= self.end
+    }
+
     /// The next whole batch's header and position; `None` at the end, or at what is no batch.
     pub(super) async fn next(&mut self) -> io::Result<Option<(BatchHeader, u64)>> {
         let left = self.end.saturating_sub(self.position);
