@@ -200,10 +200,23 @@ impl Shard {
             journal: self.journal(),
         };
         let (partition, opened) = Partition::open(&self.runtime, open).await?;
+        let end = partition.log().end();
+        if opened.truncated_bytes > 0 {
+            // A write that a crash cut short, or damage: nobody can tell.
+            tracing::warn!(topic = %topic.name, partition = key.partition, %end,
+                truncated_bytes = opened.truncated_bytes,
+                "bytes that are no intact batches were cut off the log");
+        }
+        let known_end = known.recovery_point.max(known.high_watermark);
+        if end < known_end {
+            tracing::warn!(topic = %topic.name, partition = key.partition, %end,
+                expected = %known_end,
+                "the log ends before its checkpoints: records that were there are missing");
+        }
         if opened.scanned_bytes > 0 {
             tracing::info!(topic = %topic.name, partition = key.partition,
                 scanned_bytes = opened.scanned_bytes, truncated_bytes = opened.truncated_bytes,
-                end = %partition.log().end(), "log checked");
+                %end, "log checked");
         }
         Ok(partition)
     }

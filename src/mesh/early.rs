@@ -60,7 +60,8 @@ impl Shard {
                 all.size_bytes = size_bytes;
                 all.waiting.entry(key).or_default().push(early);
             }
-            Some(PartitionSlot::Failed) | None => done(Err(AppendFailure::NotLeader)),
+            Some(PartitionSlot::Failed) => done(Err(AppendFailure::Storage)),
+            None => done(Err(AppendFailure::NotLeader)),
         }
     }
 

@@ -57,9 +57,9 @@ impl Shard {
             Ask::Offsets(queries) => {
                 let mut found = Vec::with_capacity(queries.len());
                 for (key, query) in queries {
-                    found.push(match self.partition(key) {
-                        Some(partition) => partition.find_offset(query).await,
-                        None => Err(FetchError::NotLeader),
+                    found.push(match self.served(key) {
+                        Ok(partition) => partition.find_offset(query).await,
+                        Err(error) => Err(error),
                     });
                     self.runtime.pass().await;
                 }
@@ -69,7 +69,7 @@ impl Shard {
                 queries
                     .into_iter()
                     .map(|(key, current, asked)| {
-                        let partition = self.partition(key).ok_or(FetchError::NotLeader)?;
+                        let partition = self.served(key)?;
                         partition.check_epoch(current)?;
                         Ok(partition.epoch_end(asked))
                     })
@@ -78,9 +78,10 @@ impl Shard {
             Ask::DeleteRecords(orders) => {
                 let mut done = Vec::with_capacity(orders.len());
                 for (key, before) in orders {
-                    done.push(match self.partition(key) {
-                        Some(partition) => partition.delete_records(before).await,
-                        None => Err(DeleteRecordsError::NotLeader),
+                    done.push(match self.served(key) {
+                        Ok(partition) => partition.delete_records(before).await,
+                        Err(FetchError::Storage) => Err(DeleteRecordsError::Storage),
+                        Err(_) => Err(DeleteRecordsError::NotLeader),
                     });
                 }
                 Answer::DeleteRecords(done)
@@ -135,7 +136,7 @@ impl Shard {
     }
 
     fn producers_of(&self, key: PartitionKey) -> Result<Vec<ProducerState>, FetchError> {
-        let partition = self.partition(key).ok_or(FetchError::NotLeader)?;
+        let partition = self.served(key)?;
         Ok(partition.with_producers(|producers| {
             producers
                 .list()

@@ -90,9 +90,9 @@ impl Shard {
         for (key, from) in partitions {
             let at_least = if pass.bytes == 0 { AtLeast::OneBatch } else { AtLeast::Nothing };
             let from = FetchFrom { bytes_max: from.bytes_max.min(left), ..*from };
-            let result = match self.partition(*key) {
-                Some(partition) => partition.read(from, at_least).await,
-                None => Err(FetchError::NotLeader),
+            let result = match self.served(*key) {
+                Ok(partition) => partition.read(from, at_least).await,
+                Err(error) => Err(error),
             };
             match &result {
                 Ok(fetched) => {

@@ -17,7 +17,7 @@ use crate::mesh::message::{Answer, Ask, Body, ControlAsk, Envelope, StartUp};
 use crate::mesh::settings::TopicSettings;
 use crate::metadata::{ConfigResource, Image, Topic, placement};
 use crate::metrics::ShardCounters;
-use crate::partition::Partition;
+use crate::partition::{FetchError, Partition};
 use crate::runtime::local::{Answer as Awaited, Budget, Notice, Reply, oneshot};
 use crate::runtime::{Full, Lanes, Runtime};
 
@@ -187,6 +187,16 @@ impl Shard {
         match self.partitions.borrow().get(&key) {
             Some(PartitionSlot::Open(partition)) => Some(partition.clone()),
             Some(PartitionSlot::Opening | PartitionSlot::Failed) | None => None,
+        }
+    }
+
+    /// A partition this core serves, or why it serves none.
+    pub(super) fn served(&self, key: PartitionKey) -> Result<Partition, FetchError> {
+        match self.partitions.borrow().get(&key) {
+            Some(PartitionSlot::Open(partition)) => Ok(partition.clone()),
+            // As Apache Kafka answers for a log directory that is offline.
+            Some(PartitionSlot::Failed) => Err(FetchError::Storage),
+            Some(PartitionSlot::Opening) | None => Err(FetchError::NotLeader),
         }
     }
 

@@ -30,11 +30,13 @@ pub(super) async fn load(host: Rc<Host>) {
     let partition = host.partition.key().partition;
     if let Err(error) = read {
         // Its groups stay unavailable: half of their offsets would be worse than none.
-        tracing::error!(partition, %error, "the groups of the partition can not be loaded");
+        tracing::error!(topic = %host.partition.topic(), partition, %error,
+            "the groups of the partition can not be loaded");
         return;
     }
     if unreadable > 0 {
-        tracing::warn!(partition, unreadable, "records that are no group's were passed over");
+        tracing::warn!(topic = %host.partition.topic(), partition, unreadable,
+            "records that are no group's were passed over");
     }
     if records > 0 {
         let took_us = shard.runtime.now().since(began).as_micros() as u64;

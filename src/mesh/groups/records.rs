@@ -35,7 +35,13 @@ impl OpenTransactions {
         batch: &BatchView<'_>,
         mut visit: impl FnMut(KeyValue),
     ) -> io::Result<()> {
+        let damaged = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
         let header = &batch.header;
+        if !batch.is_intact() {
+            // After a clean stop nobody has looked at it before.
+            let offset = header.base_offset;
+            return Err(damaged(format!("the batch at offset {offset} has a wrong checksum")));
+        }
         if header.is_control() {
             if let Some(marker) = EndMarker::from_batch(batch) {
                 let records = self.0.remove(&header.producer_id).unwrap_or_default();
@@ -45,7 +51,6 @@ impl OpenTransactions {
             }
             return Ok(());
         }
-        let damaged = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
         let bytes = decompress(batch, UNPACKED_BYTES_MAX).map_err(|e| damaged(e.to_string()))?;
         for record in Records::new(&bytes, header.record_count) {
             let record = record.map_err(|error| damaged(error.to_string()))?;
