@@ -14,7 +14,7 @@ use crate::kraft::batch::{Batch, BatchError, Body};
 use crate::kraft::clean::{Deletions, SegmentFile, SnapshotFile};
 use crate::kraft::control::ControlRecord;
 use crate::kraft::{Loaded, SnapshotId};
-use crate::protocol::batch::whole_batch_bytes;
+use crate::protocol::batch::BatchView;
 use crate::runtime::{Disk, File, OpenMode};
 
 use super::MetadataLogError;
@@ -424,13 +424,9 @@ impl Reader<'_> {
                 return false;
             }
         }
-        match whole_batch_bytes(&self.buffer) {
-            Ok(length) => {
-                let rest = self.buffer.get(length..).unwrap_or_default();
-                Batch::decode(rest).is_err()
-            }
-            Err(_) => true,
-        }
+        // Anywhere: the length may be what is damaged.
+        let is_good = |at: usize| BatchView::parse(&self.buffer[at..]).is_ok_and(|b| b.is_intact());
+        !(1..self.buffer.len()).any(is_good)
     }
 }
 
