@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::base::{LeaderEpoch, Offset, PartitionKey};
 use crate::log::Log;
-use crate::log::message::AppendBatch;
+use crate::log::message::{AppendBatch, BatchMeta};
 use crate::log::recovery::meta_of;
 use crate::protocol::batch::{BatchHeader, BatchView};
 use crate::runtime::{Disk, File, OpenMode, Runtime};
@@ -151,7 +151,10 @@ pub async fn replay(runtime: &Runtime, log: &Log, entries: &[Entry]) -> io::Resu
         };
         let bytes = file.read_at(entry.position, entry.batch_bytes as usize).await?;
         let batch = BatchView::parse(&bytes).ok().filter(BatchView::is_intact);
-        let Some(meta) = batch.and_then(|batch| meta_of(&batch.header)) else {
+        let meta = batch.and_then(|batch| meta_of(&batch.header));
+        // Further on than a segment reaches there is no batch of this log.
+        let fits = |meta: &BatchMeta| meta.last_offset.since(log.end()) <= i32::MAX as u64;
+        let Some(meta) = meta.filter(fits) else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("{}: a batch is damaged at {}", entry.path.display(), entry.position),
