@@ -27,9 +27,10 @@ use kafka_protocol::messages::{
     GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
     OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest, TopicName,
 };
-use kafka_protocol::protocol::{Decodable, Encodable};
+use kafka_protocol::protocol::Encodable;
 
 use crate::base::Instant;
+use crate::group::classic::subscription::decode_assignment;
 use crate::protocol::{ErrorCode, Str};
 use crate::runtime::Runtime;
 use crate::runtime::local::{Notice, first};
@@ -339,15 +340,13 @@ impl Member {
             code => return Err(self.refused("SyncGroup", code)),
         }
         self.heartbeat_sent.set(sent);
-        let mut bytes = answer.assignment;
+        let bytes = answer.assignment;
         if bytes.len() < 2 {
             return Ok(Some(Vec::new()));
         }
-        let version = i16::from_be_bytes([bytes[0], bytes[1]]).clamp(0, EMBEDDED_VERSION);
-        let _ = bytes.split_to(2);
-        let assignment = ConsumerProtocolAssignment::decode(&mut bytes, version)
+        let assigned = decode_assignment(bytes)
             .map_err(|_| self.refused("SyncGroup", ErrorCode::InconsistentGroupProtocol))?;
-        Ok(Some(assignment.assigned_partitions.into_iter().flat_map(|it| it.partitions).collect()))
+        Ok(Some(assigned.topics.into_iter().flat_map(|(_, partitions)| partitions).collect()))
     }
 
     /// What every member gets, by the leader; nothing by the others.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use kafka_protocol::messages::consumer_group_describe_response::{
     DescribedGroup as ConsumerGroup, Member as ConsumerMember,
 };
@@ -11,11 +11,10 @@ use kafka_protocol::messages::describe_groups_response::{
 };
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::{
-    ConsumerGroupDescribeRequest, ConsumerProtocolAssignment, DescribeGroupsRequest,
-    OffsetFetchRequest,
+    ConsumerGroupDescribeRequest, DescribeGroupsRequest, OffsetFetchRequest,
 };
-use kafka_protocol::protocol::Decodable;
 
+use crate::group::classic::subscription::decode_assignment;
 use crate::protocol::ErrorCode;
 use crate::protocol::list_offsets::LATEST_TIMESTAMP;
 
@@ -162,16 +161,10 @@ fn places(topic: &str, partitions: Vec<i32>) -> Vec<Place> {
 }
 
 /// What an assignment of the classic protocol says; nothing when it says something else.
-fn assigned(mut bytes: Bytes) -> Vec<Place> {
-    if bytes.len() < 2 {
-        return Vec::new();
-    }
-    let version = bytes.get_i16().clamp(0, 3);
-    let Ok(assignment) = ConsumerProtocolAssignment::decode(&mut bytes, version) else {
-        return Vec::new();
-    };
-    let topics = assignment.assigned_partitions.into_iter();
-    topics.flat_map(|topic| places(&topic.topic, topic.partitions)).collect()
+fn assigned(bytes: Bytes) -> Vec<Place> {
+    let Ok(assigned) = decode_assignment(bytes) else { return Vec::new() };
+    let topics = assigned.topics.into_iter();
+    topics.flat_map(|(topic, partitions)| places(&topic, partitions)).collect()
 }
 
 /// Every offset the group has committed.

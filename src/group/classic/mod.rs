@@ -21,7 +21,7 @@ pub(super) mod convert;
 pub(super) mod join;
 mod member;
 mod rebalance;
-pub(super) mod subscription;
+pub mod subscription;
 mod sync;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -33,39 +33,42 @@ const VERSION_RACK: i16 = 3;
 
 /// What a member of the classic protocol subscribes to.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(in crate::group) struct Subscription {
-    pub(in crate::group) topics: Vec<Str>,
+pub struct Subscription {
+    /// The topics.
+    pub topics: Vec<Str>,
     /// The partitions it has.
-    pub(in crate::group) owned: Vec<(Str, Vec<i32>)>,
-    pub(in crate::group) rack: Option<Str>,
+    pub owned: Vec<(Str, Vec<i32>)>,
+    /// Its rack.
+    pub rack: Option<Str>,
 }
 
 /// What a member of the classic protocol was assigned.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::group) struct Assigned {
-    pub(in crate::group) topics: Vec<(Str, Vec<i32>)>,
+pub struct Assigned {
+    /// Partitions by topic.
+    pub topics: Vec<(Str, Vec<i32>)>,
     /// Whether the assignor left a note of its own.
-    pub(in crate::group) has_user_data: bool,
+    pub has_user_data: bool,
 }
 
 /// The topics a member subscribes to.
 ///
 /// [`Malformed`] for bytes of another shape, such as of a client with a protocol of its own.
-pub(super) fn topics(metadata: Bytes) -> Result<Vec<Str>, Malformed> {
+pub fn topics(metadata: Bytes) -> Result<Vec<Str>, Malformed> {
     let mut input = Reader::new(metadata, ELEMENTS_MAX);
     read_version(&mut input)?;
     read_topics(&mut input)
 }
 
 /// The version of a subscription; 0 for bytes that have none.
-pub(in crate::group) fn version(metadata: &Bytes) -> i16 {
+pub fn version(metadata: &Bytes) -> i16 {
     let mut input = Reader::new(metadata.clone(), ELEMENTS_MAX);
     read_version(&mut input).unwrap_or(0)
 }
 
 impl Subscription {
     /// Reads a subscription.
-    pub(in crate::group) fn parse(metadata: Bytes) -> Result<Self, Malformed> {
+    pub fn parse(metadata: Bytes) -> Result<Self, Malformed> {
         let mut input = Reader::new(metadata, ELEMENTS_MAX);
         let version = read_version(&mut input)?;
         let mut subscription = Self { topics: read_topics(&mut input)?, ..Self::default() };
@@ -85,7 +88,7 @@ impl Subscription {
 }
 
 /// Reads an assignment.
-pub(in crate::group) fn decode_assignment(assignment: Bytes) -> Result<Assigned, Malformed> {
+pub fn decode_assignment(assignment: Bytes) -> Result<Assigned, Malformed> {
     let mut input = Reader::new(assignment, ELEMENTS_MAX);
     read_version(&mut input)?;
     let topics = read_partitions(&mut input)?;
