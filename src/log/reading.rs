@@ -294,6 +294,9 @@ impl Range<'_> {
                 }
             };
             while let Some((header, position)) = walk.next().await? {
+                if header.last_offset() >= self.log.end().to_wire() {
+                    return Err(segment.damaged_at(position));
+                }
                 if header.base_offset >= self.to.to_wire() {
                     return Ok(None);
                 }

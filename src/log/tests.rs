@@ -726,7 +726,8 @@ fn damage_in_a_log_that_was_closed_is_no_gap() {
         changed
     };
     let second_begins = batch(0, 2, 100, 5).meta.size_bytes as usize;
-    let cases: [(&str, &str, usize, &[u8], bool); 5] = [
+    let cases: [(&str, &str, usize, &[u8], bool); 6] = [
+        ("an offset behind the log's end", "log", second_begins, &[0, 0, 1], false),
         ("a length that reaches beyond the file", "log", second_begins + 8, &[0, 1, 0, 0], false),
         ("a length that is none", "log", second_begins + 8, &[255; 4], false),
         ("another format", "log", second_begins + 16, &[1], false),
