@@ -18,6 +18,7 @@
 
 mod client;
 #[path = "../sim/client.rs"]
+#[expect(dead_code, reason = "the simulation asks for more")]
 mod connection;
 mod image;
 mod judge;
