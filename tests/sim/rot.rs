@@ -21,6 +21,9 @@ use crate::topic::{TOPIC, topic_name};
 /// The newest version of Fetch without sessions.
 const FETCH_VERSION: i16 = 6;
 
+/// What a batch begins with: its first offset.
+const OFFSET_BYTES: usize = 8;
+
 /// Fetches of one partition after which what is there must have been read.
 const FETCHES_MAX: usize = 5_000;
 
@@ -57,9 +60,13 @@ pub async fn rot(runtime: Runtime, partitions: i32) -> Option<Rotten> {
         placed.push((position, batch.expect("a whole batch").header));
     }
     let (position, header) = *placed.get((runtime.random() % placed.len() as u64) as usize)?;
-    // In the records: headers are what the broker itself goes by.
-    let records_bytes = (header.size_bytes() - HEADER_BYTES) as u64;
-    let at = position + HEADER_BYTES + (runtime.random() % records_bytes) as usize;
+    // As often in the header as in the records. Of a batch's offset nothing has a checksum.
+    let draw = runtime.random() as usize;
+    let at = position
+        + match runtime.random().is_multiple_of(2) {
+            true => OFFSET_BYTES + draw % (HEADER_BYTES - OFFSET_BYTES),
+            false => HEADER_BYTES + draw % (header.size_bytes() - HEADER_BYTES),
+        };
     let flipped = bytes[at] ^ 1 << (runtime.random() % 8);
     let file = disk.open(&path, OpenMode::Write).await.expect("opens");
     file.write_at(at as u64, &[Bytes::from(vec![flipped])]).await.expect("written");
@@ -134,9 +141,11 @@ impl Reader {
         let bytes = answer.records.in_memory().expect("a client has the records in memory");
         for batch in Batches::new(bytes) {
             let Some(batch) = batch.ok().filter(|batch| batch.is_intact()) else {
-                let at_it = is_rotten && (rotten.first..=rotten.last).contains(&self.next);
+                let at_it = is_rotten && self.next >= rotten.first;
                 assert!(at_it, "garbage: seed {seed}: at {} of {rotten:?}", self.next);
-                self.next = rotten.last + 1;
+                // A header may tell of more offsets than its batch has: nobody gets past them.
+                self.is_over = self.next > rotten.last;
+                self.next = self.next.max(rotten.last + 1);
                 return;
             };
             let payload = decompress(&batch, BATCH_BYTES_MAX).expect("an intact batch");

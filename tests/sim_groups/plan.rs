@@ -169,7 +169,11 @@ fn overrides(random: &mut Random, is_durable: bool) -> Vec<String> {
         overrides.push("log.index.interval.bytes=0".to_owned());
     }
     if is_durable {
-        overrides.push("corelog.durability=sync".to_owned());
+        // Drawn aside, so that the other choices of a seed are what they were without it.
+        let aside = &mut random.clone();
+        overrides.push(format!("corelog.journal.bytes={}", pick(aside, &[0, 2048, 262_144])));
+        let durable = ["corelog.durability=sync", "log.flush.interval.messages=1"];
+        overrides.push(pick(aside, &durable).to_owned());
     }
     overrides
 }
