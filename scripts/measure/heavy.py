@@ -154,6 +154,26 @@ def _fill(this, topic):
     return _held(this, topic)
 
 
+# ---- retention ----------------------------------------------------------------------------------
+
+RETENTION_PROPERTIES = {
+    "log.retention.check.interval.ms": 20_000,
+    "log.initial.task.delay.ms": 20_000,
+}
+
+
+def retention(this):
+    """A fixed rate on a topic whose segments roll and are deleted all the time."""
+    this.warm_up()
+    with this.topic("retention", 16, loads.RETENTION_CONFIGS) as topic:
+        # Until segments were deleted for the first time.
+        run = partial(this.bench, loads.SOAK, topic, loads.RETENTION_SECONDS, 30.0)
+        report, _took = this.measured(loads.RETENTION_NAME, run)
+    latency = report["latency_us"]
+    for name, key in {"p50": "p50", "p99": "p99", "p99.9": "p99_9", "worst": "max"}.items():
+        this.put(f"{loads.RETENTION_NAME}: {name}, us", latency[key])
+
+
 # ---- soak ---------------------------------------------------------------------------------------
 
 
@@ -225,4 +245,5 @@ def soaked(this, series):
 
 DURABLE = Own(durable)
 BACKFILL = Own(backfill)
+RETENTION = Own(retention, lambda _args: RETENTION_PROPERTIES)
 SOAK = Own(soak, soak_properties)

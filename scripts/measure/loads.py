@@ -329,11 +329,22 @@ SOAK_FIGURES = {
     "soak: bytes kept of those written, %": "",
 }
 
+# Segments roll every eight seconds and go after some twenty.
+RETENTION_SECONDS = 45
+RETENTION_CONFIGS = {
+    "retention.bytes": 24 << 20,
+    "segment.bytes": 8 << 20,
+    "file.delete.delay.ms": 1000,
+}
+RETENTION_NAME = "latency with retention, 1,000 requests of 16 records a second"
+RETENTION_FIGURES = {f"{RETENTION_NAME}: {at}, us": "" for at in ("p50", "p99", "p99.9", "worst")}
+
 HEAVY = {
     "durable": ("flush.messages=1, 16 and 1,000 partitions", _named(DURABLE) | DURABLE_FIGURES),
     "backfill": ("a backlog is read beside a live load (--backfill-gib)", BACKFILL_FIGURES),
     "skew": ("one hot partition; where connections go", _named(SKEW) | SKEW_FIGURES),
     "scale": (f"{MANY}, {MANY_CONNECTIONS:,} connections, 1,000 producers", MANY_FIGURES),
+    "retention": ("a fixed rate while segments roll and are deleted", RETENTION_FIGURES),
     "soak": ("far past the retention limit (--soak-minutes)", SOAK_FIGURES),
 }
 HEAVY_LIMITS = {

@@ -405,5 +405,6 @@ LONG = {
     "backfill": heavy.BACKFILL,
     "skew": scale.SKEW,
     "scale": scale.SCALE,
+    "retention": heavy.RETENTION,
     "soak": heavy.SOAK,
 }

@@ -258,6 +258,10 @@ pub fn auto_create(ctx: &mut Context<'_>, names: &[String]) -> Vec<Record> {
     let mut records = Vec::new();
     let mut folded = BTreeMap::new();
     for name in names {
+        // Several clients asked at once.
+        if ctx.image.topic_named(name).is_some() {
+            continue;
+        }
         let topic = match name.as_str() {
             OFFSETS_TOPIC => offsets_topic(ctx),
             name => CreatableTopic::default()

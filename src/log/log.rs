@@ -172,12 +172,14 @@ impl Log {
         }
         let config = self.config();
         active.finish(&config).await?;
-        self.0.closed.borrow_mut().push(active.clone());
         let next = self.new_segment(base).await?;
+        self.0.closed.borrow_mut().push(active.clone());
         self.0.segments.borrow_mut().insert(base, next);
         self.note_open(&active);
         let log = self.clone();
         self.0.runtime.spawn("log flush", async move {
+            // Logs that are written at the same rate roll at the same time.
+            let _turn = log.0.runtime.background_turn().await;
             if let Err(error) = log.flush_to(base).await {
                 let directory = log.0.home.directory();
                 tracing::error!(directory = %directory.display(), %error, "sync failed");

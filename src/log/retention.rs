@@ -154,13 +154,17 @@ impl Log {
         self.0.runtime.spawn("segment removal", async move {
             runtime.sleep(delay).await;
             for base in bases {
-                for ending in ENDINGS {
-                    if let Err(error) = home.remove(base, &format!("{ending}.deleted")).await {
-                        tracing::error!(segment = %base, ending, %error, "file not removed");
-                    }
-                }
+                runtime.remove_in_background(remove_marked(&home, base)).await;
             }
         });
+    }
+}
+
+async fn remove_marked(home: &Home, base: Offset) {
+    for ending in ENDINGS {
+        if let Err(error) = home.remove(base, &format!("{ending}.deleted")).await {
+            tracing::error!(segment = %base, ending, %error, "file not removed");
+        }
     }
 }
 

@@ -487,6 +487,21 @@ fn a_roll_that_fails_half_way_takes_nothing_from_the_segment_that_goes_on() {
 }
 
 #[test]
+fn what_a_roll_leaves_to_be_synced_waits_for_its_turn() {
+    block_on(15, |runtime| async move {
+        let (log, _) = open(&runtime, &small()).await;
+        append(&log, &batch(0, 1, 100, 1000)).await;
+        let turn = runtime.background_turn().await;
+        log.roll().await.expect("it rolls");
+        runtime.sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(log.recovery_point(), Offset::ZERO, "others of the core sync");
+        drop(turn);
+        runtime.sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(log.recovery_point(), offset(1));
+    });
+}
+
+#[test]
 fn a_log_whose_topic_was_deleted_leaves_the_next_one_of_its_name_alone() {
     block_on(15, |runtime| async move {
         let (log, _) = open(&runtime, &small()).await;

@@ -4,7 +4,6 @@
 //! change.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use crate::mesh::message::{Answer, CheckpointLine, StartUp};
 use crate::mesh::shard::{PartitionSlot, Shard};
 use crate::metadata::{Delta, Image, ResourceKind, Topic};
 use crate::partition::{Leadership, OpenPartition, Partition};
+use crate::runtime::is_no_room;
 
 /// Partitions that are opened at the same time: as many as a core has threads for the disk.
 const OPENED_AT_ONCE: usize = 4;
@@ -49,7 +49,7 @@ enum NotOpened {
 impl From<OpenError> for NotOpened {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Io(error) if error.kind() == ErrorKind::StorageFull => Self::NoRoom,
+            OpenError::Io(error) if is_no_room(&error) => Self::NoRoom,
             OpenError::Io(_) | OpenError::Damaged { .. } => Self::For(error.to_string()),
         }
     }
@@ -324,7 +324,8 @@ impl Shard {
         let runtime = self.runtime.clone();
         self.runtime.spawn("topic removal", async move {
             runtime.sleep(delay).await;
-            if let Err(error) = disk.remove_directory(&to).await {
+            let removed = runtime.remove_in_background(disk.remove_directory(&to)).await;
+            if let Err(error) = removed {
                 tracing::error!(directory = %to.display(), %error,
                     "a deleted topic's directory can not be removed");
             }

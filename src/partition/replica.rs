@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 
-use crate::base::{LeaderEpoch, NodeId, Offset, PartitionKey, Timestamp};
+use crate::base::{Instant, LeaderEpoch, NodeId, Offset, PartitionKey, Timestamp};
 use crate::log::journal::{self, Entry, Journal};
 use crate::log::{AppendBatch, Log, OpenError, Opened, Setup};
 use crate::partition::leader::{Effect, Input, Leader, Start};
@@ -75,6 +75,8 @@ pub(super) struct Inner {
     pub(super) queue: RefCell<VecDeque<Queued>>,
     pub(super) writing: Cell<bool>,
     pub(super) failed: Cell<bool>,
+    /// When the log last told of a write that failed.
+    pub(super) write_failure_told: Cell<Option<Instant>>,
     pub(super) roll_wanted: Cell<bool>,
     pub(super) closed: Cell<bool>,
     pub(super) idle: Notice,
@@ -188,6 +190,7 @@ impl Partition {
             queue: RefCell::default(),
             writing: Cell::new(false),
             failed: Cell::new(false),
+            write_failure_told: Cell::default(),
             roll_wanted: Cell::new(false),
             closed: Cell::new(false),
             idle: Notice::new(),

@@ -24,6 +24,9 @@ const GROUP_BATCH_COUNT_MAX: usize = 256;
 /// Bytes in one write at most, but for a single larger batch: it bounds the time of one turn.
 const GROUP_BYTES_MAX: usize = 1 << 20;
 
+/// How often the log tells of writes of one partition that fail.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
 /// After how long a log that could not be read back is read again.
 const READ_BACK_WAIT: Duration = Duration::from_millis(200);
 
@@ -306,7 +309,13 @@ async fn fail(
     answers: Vec<(Done, Appended, RequiredAcks, Offset)>,
     error: &std::io::Error,
 ) {
-    tracing::error!(topic = %inner.topic, partition = inner.key.partition, %error, "write failed");
+    let now = inner.runtime.now();
+    let is_told = inner.write_failure_told.get().is_some_and(|at| now.since(at) < TOLD_EVERY);
+    if !is_told {
+        inner.write_failure_told.set(Some(now));
+        tracing::error!(topic = %inner.topic, partition = inner.key.partition, %error,
+            "write failed");
+    }
     for (done, ..) in answers {
         done(Err(AppendFailure::Storage));
     }

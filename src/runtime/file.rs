@@ -44,6 +44,11 @@ pub struct Space {
     pub usable_bytes: u64,
 }
 
+/// Whether a call failed for want of room on the file system, which may be there again later.
+pub fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The file systems of the machine (of the simulated process's machine, in a simulation).
 #[derive(Clone)]
 pub enum Disk {

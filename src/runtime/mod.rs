@@ -23,9 +23,14 @@ use std::time::Duration;
 
 use crate::base::{Instant, ShardId, Timestamp};
 
-pub use file::{Disk, Entry, File, FileLease, FileSlice, Lock, OpenMode, Space};
+pub use file::{Disk, Entry, File, FileLease, FileSlice, Lock, OpenMode, Space, is_no_room};
 pub use lane::{Full, Lanes};
 pub use net::{Accepted, Chunk, LentSocket, Listener, Loan, Recall, StreamReader, StreamWriter};
+
+/// After a removal in the background nothing else is removed for so many times what it took, at
+/// most that long.
+const REST_TIMES: u32 = 3;
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// One core's handle to the world. Clone it freely; it can not leave its core.
 #[derive(Clone)]
@@ -180,6 +185,26 @@ impl Runtime {
         }
     }
 
+    /// This core's turn for work on the disk that nobody waits for, such as removing files; one at
+    /// a time, until what this returns is dropped. All at once it would take the threads of the
+    /// disk and the CPUs from what somebody waits for.
+    pub async fn background_turn(&self) -> local::Share {
+        match self {
+            Self::Real(core) => core.background().take(1).await,
+            Self::Sim(core) => core.background().take(1).await,
+        }
+    }
+
+    /// Removes files by `removal` in a [background turn](Self::background_turn), which it keeps for
+    /// a while: giving a large file's pages back takes all of a CPU.
+    pub async fn remove_in_background<T>(&self, removal: impl Future<Output = T>) -> T {
+        let _turn = self.background_turn().await;
+        let began = self.now();
+        let output = removal.await;
+        self.sleep((self.now().since(began) * REST_TIMES).min(REST_MAX)).await;
+        output
+    }
+
     /// Resolves when the process was asked to end (SIGTERM, SIGINT). May be awaited by many tasks.
     pub async fn terminated(&self) {
         match self {
@@ -270,5 +295,32 @@ impl Runtime {
                 .await
                 .map(|(reader, writer)| (StreamReader::Sim(reader), StreamWriter::Sim(writer))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_removed_one_after_the_other_with_rests_between() {
+        sim::block_on(1, |runtime| async move {
+            let began = runtime.now();
+            let at = Rc::new(RefCell::new(Vec::new()));
+            let (shared, noted) = (runtime.clone(), at.clone());
+            let remove = move |_| {
+                let (runtime, at) = (shared.clone(), noted.clone());
+                async move {
+                    let work = runtime.sleep(Duration::from_millis(10));
+                    runtime.remove_in_background(work).await;
+                    at.borrow_mut().push(runtime.now().since(began).as_millis());
+                }
+            };
+            runtime.for_each("removal", 3, 0..3, remove).await;
+            assert_eq!(*at.borrow(), [40, 80, 120], "10 ms of work, 30 ms of rest");
+            runtime.remove_in_background(runtime.sleep(Duration::from_secs(5))).await;
+            let took = runtime.now().since(began).as_millis();
+            assert_eq!(took, 120 + 5000 + 1000, "a rest has an end");
+        });
     }
 }

@@ -15,7 +15,7 @@ use crate::kraft::clean::{Deletions, SegmentFile, SnapshotFile};
 use crate::kraft::control::ControlRecord;
 use crate::kraft::{Loaded, SnapshotId};
 use crate::protocol::batch::BatchView;
-use crate::runtime::{Disk, File, OpenMode};
+use crate::runtime::{Disk, File, OpenMode, is_no_room};
 
 use super::MetadataLogError;
 
@@ -54,11 +54,6 @@ fn numbered(name: &str, suffix: &str) -> Option<Offset> {
     let digits = name.strip_suffix(suffix)?;
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok().and_then(Offset::from_wire)).flatten()
-}
-
-/// Whether there is no room for a write.
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl LogFiles {
@@ -175,7 +170,7 @@ impl LogFiles {
         let path = self.path.join(segment_name(base));
         let io = MetadataLogError::io(&path);
         let file = match self.disk.open(&path, OpenMode::Create).await {
-            Err(error) if is_full(&error) => return Err(MetadataLogError::Full(path)),
+            Err(error) if is_no_room(&error) => return Err(MetadataLogError::Full(path)),
             opened => opened.map_err(&io)?,
         };
         self.disk.sync_directory(&self.path).await.map_err(&io)?;
@@ -206,7 +201,7 @@ impl LogFiles {
         if let Err(error) = active.file.write_at(active.size_bytes, &[bytes]).await {
             // A part of it may be there; the next append takes its place.
             let is_undone =
-                is_full(&error) && active.file.truncate(active.size_bytes).await.is_ok();
+                is_no_room(&error) && active.file.truncate(active.size_bytes).await.is_ok();
             return Err(if is_undone { MetadataLogError::Full(path) } else { io(error) });
         }
         active.file.sync().await.map_err(&io)?;

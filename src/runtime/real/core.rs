@@ -20,7 +20,7 @@ use pin_project_lite::pin_project;
 use tracing::error;
 
 use crate::base::{Instant, ShardId, Timestamp};
-use crate::runtime::local::{Notice, next_turn};
+use crate::runtime::local::{Budget, Notice, next_turn};
 
 use super::bell::Bells;
 use super::desk::{Desks, Handed};
@@ -88,6 +88,7 @@ struct State {
     counters: Cell<Counters>,
     append_paths: RefCell<BTreeMap<u64, AppendPath>>,
     scratch: RefCell<Vec<Vec<u8>>>,
+    background: Budget,
     closer: Sender<OwnedFd>,
 }
 
@@ -170,8 +171,14 @@ impl Core {
             counters: Cell::default(),
             append_paths: RefCell::default(),
             scratch: RefCell::default(),
+            background: Budget::new(1),
             closer,
         }))
+    }
+
+    /// See [`Runtime::background_turn`](crate::runtime::Runtime::background_turn).
+    pub fn background(&self) -> &Budget {
+        &self.0.background
     }
 
     /// Which core of the process this is.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::base::{Instant, ShardId, Timestamp};
 use crate::runtime::Runtime;
+use crate::runtime::local::Budget;
 
 use super::disk::Disk;
 use super::executor::{Clock, Owner, Sleep};
@@ -27,11 +28,17 @@ struct State {
     world: Rc<Inner>,
     process: Rc<Process>,
     shard: ShardId,
+    background: Budget,
 }
 
 impl Core {
     pub(super) fn new(world: Rc<Inner>, process: Rc<Process>, shard: ShardId) -> Self {
-        Self(Rc::new(State { world, process, shard }))
+        Self(Rc::new(State { world, process, shard, background: Budget::new(1) }))
+    }
+
+    /// See [`Runtime::background_turn`].
+    pub fn background(&self) -> &Budget {
+        &self.0.background
     }
 
     /// See [`Runtime::shard`].
