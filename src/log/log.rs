@@ -17,7 +17,7 @@ use crate::log::epochs::{self, Epochs};
 use crate::log::home::Home;
 use crate::log::message::{AppendBatch, BatchMeta, LogConfig, OpenError, Opened, Setup};
 use crate::log::recovery;
-use crate::log::segment::{Segment, WriteError};
+use crate::log::segment::{self, Segment, WriteError};
 use crate::runtime::Runtime;
 use crate::runtime::local::{Budget, Share};
 
@@ -42,6 +42,10 @@ pub(super) struct Inner {
     epoch_written: Cell<Option<LeaderEpoch>>,
     /// Offsets of the producer snapshots on disk.
     pub(super) snapshots: RefCell<BTreeSet<Offset>>,
+    /// A snapshot that waits to be written.
+    pub(super) snapshot_due: RefCell<Option<(Offset, Vec<u8>)>>,
+    /// One who writes a snapshot holds its only unit.
+    pub(super) snapshotting: Budget,
     pub(super) truncation_count: Cell<u64>,
     /// Set when the files may differ from what is known: nothing is written any more.
     pub(super) failed: Cell<bool>,
@@ -78,6 +82,8 @@ impl Log {
             epoch_written: Cell::new(loaded.epochs.latest()),
             epochs: RefCell::new(loaded.epochs),
             snapshots: RefCell::new(loaded.snapshots),
+            snapshot_due: RefCell::default(),
+            snapshotting: Budget::new(1),
             truncation_count: Cell::new(0),
             failed: Cell::new(false),
             abandoned: Cell::new(false),
@@ -172,7 +178,16 @@ impl Log {
         }
         let config = self.config();
         active.finish(&config).await?;
-        let next = self.new_segment(base).await?;
+        let next = match self.new_segment(base).await {
+            Ok(next) => next,
+            Err(error) => {
+                // The log goes on in the segment it has: none may begin within that.
+                if self.0.home.remove(base, segment::ENDING).await.is_err() {
+                    self.0.failed.set(true);
+                }
+                return Err(error);
+            }
+        };
         self.0.closed.borrow_mut().push(active.clone());
         self.0.segments.borrow_mut().insert(base, next);
         self.note_open(&active);
@@ -259,6 +274,9 @@ impl Log {
         if self.lacks_epoch() {
             // Before the flush's turn is taken: who closes the log has this one and waits for that.
             let turn = self.turn().await;
+            if self.0.abandoned.get() {
+                return Ok(());
+            }
             if let Err(error) = self.change_epochs(&turn, |_| true).await {
                 let directory = self.0.home.directory();
                 tracing::warn!(directory = %directory.display(), %error, "epochs not written");
@@ -309,6 +327,7 @@ impl Log {
     /// durable. Nothing may be written afterwards.
     pub async fn close(&self) -> io::Result<()> {
         let turn = self.turn().await;
+        let _quiet = self.no_snapshots().await;
         self.check_writable()?;
         let active = self.active();
         // An idle partition's files are as they should be, since its start or its last sync.
@@ -329,9 +348,13 @@ impl Log {
 
     /// Ends a log whose topic was deleted: nothing of it is written or synced any more, and its
     /// room on the disk is free once its files are removed, whoever still knows the log.
-    pub fn abandon(&self) {
+    ///
+    /// Waits for what is being written: afterwards the directory may be renamed.
+    pub async fn abandon(&self) {
         self.0.abandoned.set(true);
         self.0.failed.set(true);
+        drop(self.turn().await);
+        drop(self.no_snapshots().await);
         self.release_files();
     }
 

@@ -55,6 +55,8 @@ pub use message::{
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
+mod recovery_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

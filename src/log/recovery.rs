@@ -164,6 +164,8 @@ impl Loader<'_> {
             self.home.disk.write_atomically(&path, self.epochs.format().as_bytes()).await?;
         }
         let bases: BTreeSet<Offset> = segments.keys().copied().collect();
+        // Removed with their segments.
+        snapshots.retain(|at| !self.removed.contains(at));
         for at in snapshots::useless(&snapshots, &bases, start, end) {
             snapshots.remove(&at);
             self.home.remove(at, snapshots::ENDING).await?;
@@ -248,6 +250,11 @@ impl Loader<'_> {
             // gaps of its own.
             let has_gap = !self.setup.config.compact_policy
                 && next_base.is_some_and(|base| base > checked.end);
+            if let Some(base) = next_base.filter(|base| *base < checked.end) {
+                tracing::warn!(directory = %self.home.directory().display(), segment = %base,
+                    end = %checked.end,
+                    "a segment reaches into the next one: what it has from there on is not read");
+            }
             if is_unsure && next_base.is_some() && (checked.is_damaged || has_gap) {
                 let behind = candidates.split_off(at + 1);
                 tracing::warn!(directory = %self.home.directory().display(), end = %checked.end,
@@ -266,7 +273,8 @@ impl Loader<'_> {
             mark_deleted(self.home, candidate.segment.base).await?;
             self.removed.push(candidate.segment.base);
         }
-        Ok(())
+        // Otherwise they may be back after a loss of power, behind what is written now.
+        self.home.sync().await
     }
 
     /// Checks a segment's batches and cuts it behind the last good one. Index entries below

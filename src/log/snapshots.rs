@@ -7,6 +7,7 @@ use std::io;
 
 use crate::base::Offset;
 use crate::log::log::Log;
+use crate::runtime::local::Share;
 
 /// The file's ending.
 pub(super) const ENDING: &str = "snapshot";
@@ -19,8 +20,45 @@ impl Log {
 
     /// Writes the producers' state at `at`, durably.
     pub async fn write_snapshot(&self, at: Offset, bytes: &[u8]) -> io::Result<()> {
+        let _writing = self.no_snapshots().await;
+        self.put_snapshot(at, bytes).await
+    }
+
+    /// Writes the producers' state at `at` in the background. One that still waits is replaced: a
+    /// start makes do with an older one, and reads more of the log.
+    pub fn write_snapshot_later(&self, at: Offset, bytes: Vec<u8>) {
+        if self.0.snapshot_due.replace(Some((at, bytes))).is_some() {
+            return;
+        }
+        let log = self.clone();
+        self.0.runtime.spawn("producer snapshot", async move {
+            let _turn = log.0.runtime.background_turn().await;
+            let _writing = log.0.snapshotting.take(1).await;
+            let Some((at, bytes)) = log.0.snapshot_due.take() else { return };
+            if log.check_writable().is_err() || at < log.start() {
+                return;
+            }
+            if let Err(error) = log.put_snapshot(at, &bytes).await {
+                let directory = log.0.home.directory();
+                tracing::warn!(directory = %directory.display(), %at, %error,
+                    "a producer snapshot is not written: a start reads more of the log");
+            }
+        });
+    }
+
+    /// Until what this returns is dropped no snapshot is written; one that waits is given up.
+    pub(super) async fn no_snapshots(&self) -> Share {
+        self.0.snapshot_due.take();
+        self.0.snapshotting.take(1).await
+    }
+
+    async fn put_snapshot(&self, at: Offset, bytes: &[u8]) -> io::Result<()> {
         let path = self.0.home.path(at, ENDING);
         self.0.home.disk.write_atomically(&path, bytes).await?;
+        if at < self.start() {
+            // Its segment was deleted meanwhile.
+            return self.0.home.remove(at, ENDING).await;
+        }
         self.0.snapshots.borrow_mut().insert(at);
         Ok(())
     }

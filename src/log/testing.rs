@@ -68,6 +68,11 @@ pub(super) fn batches_of(file: &'static [u8]) -> Vec<AppendBatch> {
         .collect()
 }
 
+/// Segments of a few batches.
+pub(super) fn small() -> LogConfig {
+    LogConfig { segment_bytes: 4096, index_interval_bytes: 256, ..LogConfig::default() }
+}
+
 pub(super) fn setup(config: &LogConfig) -> Setup {
     Setup {
         directory: PathBuf::from(DIRECTORY),

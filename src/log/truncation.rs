@@ -63,6 +63,7 @@ impl Log {
         self.0.segments.borrow_mut().insert(cut.base, shorter);
         self.0.home.sync().await?;
         self.change_epochs(turn, |epochs| epochs.truncate_end(to)).await?;
+        let _quiet = self.no_snapshots().await;
         let stale: Vec<Offset> = {
             let snapshots = self.0.snapshots.borrow();
             snapshots.range((Bound::Excluded(to), Bound::Unbounded)).copied().collect()
@@ -178,6 +179,7 @@ impl Log {
             true
         })
         .await?;
+        let _quiet = self.no_snapshots().await;
         for snapshot in self.0.snapshots.take() {
             self.0.home.remove(snapshot, snapshots::ENDING).await?;
         }

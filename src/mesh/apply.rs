@@ -309,7 +309,7 @@ impl Shard {
         if let Some(PartitionSlot::Open(partition)) = removed {
             delay = Duration::from_millis(partition.log().config().file_delete_delay_ms);
             partition.stop().await;
-            partition.log().abandon();
+            partition.log().abandon().await;
         }
         let from = self.directory(&topic.name, key.partition);
         let unique = self.runtime.random_uuid();

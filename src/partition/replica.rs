@@ -440,7 +440,8 @@ pub(super) async fn load_producers(
 ) -> std::io::Result<ProducerStates> {
     let mut producers = ProducerStates::new();
     let mut from = log.start();
-    for at in log.snapshots().into_iter().rev().filter(|at| *at <= log.end()) {
+    let within = log.start()..=log.end();
+    for at in log.snapshots().into_iter().rev().filter(|at| within.contains(at)) {
         let bytes = log.read_snapshot(at).await?;
         match ProducerStates::decode_snapshot(&bytes) {
             Ok(loaded) => {

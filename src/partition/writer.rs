@@ -119,7 +119,8 @@ async fn roll(inner: &Inner) -> std::io::Result<()> {
     inner.roll_wanted.set(false);
     inner.log.roll().await?;
     let snapshot = inner.producers.borrow().encode_snapshot();
-    inner.log.write_snapshot(inner.log.end(), &snapshot).await
+    inner.log.write_snapshot_later(inner.log.end(), snapshot);
+    Ok(())
 }
 
 /// Checks one append against the leadership and the producers' state, and puts it into the group,
