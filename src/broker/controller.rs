@@ -137,15 +137,17 @@ impl Controller {
         }
     }
 
-    /// Whether the records are in the log. A disk without room refuses them and all goes on; after
-    /// any other failure it is not known what is on disk, and the broker ends.
+    /// Whether the records are in the log. A disk without room refuses them, and so does the log
+    /// what is too large for it: all goes on. After any other failure it is not known what is on
+    /// disk, and the broker ends.
     async fn append(&mut self, records: Vec<Record>) -> bool {
         if records.is_empty() {
             return true;
         }
         let (image, delta) = match self.metadata.append(records).await {
             Ok(appended) => appended,
-            Err(error @ MetadataLogError::Full(_)) => {
+            // Nothing of it is on disk.
+            Err(error @ (MetadataLogError::Full(_) | MetadataLogError::Append(_))) => {
                 tracing::error!(%error, "a change of the cluster is refused");
                 return false;
             }

@@ -5,6 +5,7 @@
 //! left to the caller, as it needs the metadata: a topic's name and, after these checks, whether it
 //! exists; whether a resource comes twice in one request.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::base::NodeId;
@@ -176,7 +177,8 @@ pub fn replace(
         .filter(|(name, value)| !scope.is_named() || current.get(name) != value.as_ref())
         .cloned()
         .collect();
-    let removed = current.keys().filter(|name| !configs.iter().any(|(other, _)| other == *name));
+    let named: BTreeSet<&String> = configs.iter().map(|(name, _)| name).collect();
+    let removed = current.keys().filter(|name| !named.contains(name));
     records.extend(removed.map(|name| (name.clone(), None)));
     finish(broker, scope, eligible, current, records)
 }
@@ -257,20 +259,24 @@ fn parts(text: &str) -> Vec<String> {
 }
 
 fn append(mut items: Vec<String>, more: &str) -> String {
-    for item in parts(more) {
-        if !items.contains(&item) {
-            items.push(item);
-        }
-    }
+    let mut known: BTreeSet<String> = items.iter().cloned().collect();
+    items.extend(parts(more).into_iter().filter(|item| known.insert(item.clone())));
     items.join(",")
 }
 
 fn subtract(mut items: Vec<String>, less: &str) -> String {
+    // Each takes the first of its kind.
+    let mut going: BTreeMap<String, usize> = BTreeMap::new();
     for item in parts(less) {
-        if let Some(index) = items.iter().position(|other| *other == item) {
-            items.remove(index);
-        }
+        *going.entry(item).or_default() += 1;
     }
+    items.retain(|item| match going.get_mut(item) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            false
+        }
+        Some(_) | None => true,
+    });
     items.join(",")
 }
 

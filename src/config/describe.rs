@@ -2,7 +2,7 @@
 //!
 //! As Kafka's `ConfigHelper`; entries come sorted by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::broker::BrokerConfig;
 use super::group_settings;
@@ -52,15 +52,16 @@ impl Entry {
 }
 
 /// Which settings are asked for: all when `keys` is `None` or empty.
-fn wanted(keys: Option<&[String]>, name: &str) -> bool {
-    match keys {
-        None | Some([]) => true,
-        Some(keys) => keys.iter().any(|key| key == name),
-    }
+fn wanted(keys: Option<&BTreeSet<&str>>, name: &str) -> bool {
+    keys.is_none_or(|keys| keys.is_empty() || keys.contains(name))
 }
 
 /// The settings of a topic with these overrides.
-pub fn topic(broker: &BrokerConfig, overrides: &Overrides, keys: Option<&[String]>) -> Vec<Entry> {
+pub fn topic(
+    broker: &BrokerConfig,
+    overrides: &Overrides,
+    keys: Option<&BTreeSet<&str>>,
+) -> Vec<Entry> {
     let rows = settings::topic::ROWS.iter();
     let shown = rows.filter(|row| !row.internal || overrides.contains_key(row.name));
     shown
@@ -75,7 +76,7 @@ pub fn topic(broker: &BrokerConfig, overrides: &Overrides, keys: Option<&[String
 }
 
 /// The settings of a group with these overrides.
-pub fn group(broker: &BrokerConfig, own: &Overrides, keys: Option<&[String]>) -> Vec<Entry> {
+pub fn group(broker: &BrokerConfig, own: &Overrides, keys: Option<&BTreeSet<&str>>) -> Vec<Entry> {
     let asked = settings::resource::GROUP.iter().filter(|row| wanted(keys, row.name));
     asked
         .map(|row| {
@@ -116,7 +117,7 @@ fn named_entry(
 }
 
 /// The settings of this broker.
-pub fn broker(broker: &BrokerConfig, keys: Option<&[String]>) -> Vec<Entry> {
+pub fn broker(broker: &BrokerConfig, keys: Option<&BTreeSet<&str>>) -> Vec<Entry> {
     let mut values: BTreeMap<&str, Option<String>> = BTreeMap::new();
     // What is set without being a plain setting of Apache Kafka is shown as it was written.
     for (name, text) in broker.layers.merged() {
@@ -135,7 +136,7 @@ pub fn broker(broker: &BrokerConfig, keys: Option<&[String]>) -> Vec<Entry> {
 }
 
 /// The settings of the cluster's default, which every broker takes unless it has its own.
-pub fn cluster(broker: &BrokerConfig, keys: Option<&[String]>) -> Vec<Entry> {
+pub fn cluster(broker: &BrokerConfig, keys: Option<&BTreeSet<&str>>) -> Vec<Entry> {
     let asked = broker.layers.cluster.iter().filter(|(name, _)| wanted(keys, name));
     asked
         .map(|(name, text)| {
@@ -293,12 +294,12 @@ mod tests {
     #[test]
     fn only_what_is_asked_for_is_described() {
         let config = config(&[], &[]);
-        let keys = ["retention.ms".to_owned(), "no.such.thing".to_owned()];
+        let keys = BTreeSet::from(["retention.ms", "no.such.thing"]);
         let entries = topic(&config, &Overrides::new(), Some(&keys));
         let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(names, ["retention.ms"]);
         let internal = topic(&config, &overrides(&[("internal.segment.bytes", "100")]), None);
         assert!(internal.iter().any(|entry| entry.name == "internal.segment.bytes"));
-        assert_eq!(broker(&config, Some(&[])).len(), 340);
+        assert_eq!(broker(&config, Some(&BTreeSet::new())).len(), 340);
     }
 }

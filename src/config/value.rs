@@ -2,6 +2,7 @@
 //!
 //! The words of the errors are Kafka's (`ConfigDef`, `ConfigException`), because tools print them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::setting::{Fallback, Items, Rule, Setting, Type};
@@ -106,14 +107,8 @@ impl Value {
                 let mut items = split_list(trimmed);
                 if let Rule::List(..) = setting.rule {
                     // Kafka drops repeated items of a checked list, with a warning.
-                    let mut seen = Vec::with_capacity(items.len());
-                    items.retain(|item| {
-                        let new = !seen.contains(item);
-                        if new {
-                            seen.push(item.clone());
-                        }
-                        new
-                    });
+                    let mut seen = BTreeSet::new();
+                    items.retain(|item| seen.insert(item.clone()));
                 }
                 Ok(Self::List(items))
             }

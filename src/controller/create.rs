@@ -20,7 +20,7 @@ use crate::controller::decision::{Context, Decision, Refusal};
 use crate::controller::topics::{
     NewTopic, TopicError, create_partitions_records, create_topic_records,
 };
-use crate::metadata::{OFFSETS_TOPIC, Record};
+use crate::metadata::{OFFSETS_TOPIC, Record, check_name, folded};
 use crate::protocol::{ErrorCode, Str};
 
 /// Partitions that one request may create (`MAX_PARTITIONS_PER_BATCH`).
@@ -55,13 +55,12 @@ pub fn create_topics(
     let mut records = Vec::new();
     let mut response = CreateTopicsResponse::default();
     // The first of two topics whose names collide is created; the second sees it.
-    let mut folded = BTreeMap::new();
+    let mut taken = ctx.image.folded_names(request.topics.iter().map(|topic| topic.name.as_str()));
     for topic in request.topics.iter().filter(single) {
         let checked = if total > PARTITIONS_PER_REQUEST_MAX {
-            let why = "Excessively large number of partitions per request.";
-            Err(Refusal::new(ErrorCode::PolicyViolation, why))
+            Err(excessive())
         } else {
-            check_topic(ctx, topic, &mut folded)
+            check_topic(ctx, topic, &mut taken)
         };
         response.topics.push(match checked {
             Ok(checked) => {
@@ -86,10 +85,16 @@ pub fn create_topics(
     Decision { records, response }
 }
 
+fn excessive() -> Refusal {
+    let why = "Excessively large number of partitions per request.";
+    Refusal::new(ErrorCode::PolicyViolation, why)
+}
+
 fn counted(ctx: &Context<'_>, topic: &CreatableTopic) -> i64 {
     match (topic.assignments.len(), topic.num_partitions) {
         (0, -1) => i64::from(ctx.config.partition_count),
-        (0, count) => i64::from(count.max(0)),
+        // Also those that are refused take their time.
+        (0, count) => i64::from(count.max(1)),
         (assigned, _) => assigned as i64,
     }
 }
@@ -107,7 +112,7 @@ pub(super) fn refused(name: &str, refusal: &Refusal) -> CreatableTopicResult {
 fn check_topic(
     ctx: &mut Context<'_>,
     topic: &CreatableTopic,
-    folded: &mut BTreeMap<String, String>,
+    taken: &mut BTreeMap<String, String>,
 ) -> Result<Checked, Refusal> {
     let name = topic.name.as_str();
     let exists =
@@ -115,9 +120,9 @@ fn check_topic(
     if ctx.image.topic_named(name).is_some() {
         return Err(exists());
     }
-    ctx.image.check_new_name(name)?;
-    let fold = name.replace('.', "_");
-    if let Some(other) = folded.get(&fold) {
+    check_name(name)?;
+    let fold = folded(name);
+    if let Some(other) = taken.get(&fold) {
         let (name, other) = (name.to_owned(), other.clone());
         return Err(crate::metadata::NameError::Collision { name, other }.into());
     }
@@ -141,7 +146,7 @@ fn check_topic(
         TopicError::IdTaken | TopicError::Unknown => Refusal::plain(ErrorCode::UnknownServerError),
         TopicError::PartitionCount { .. } => Refusal::plain(ErrorCode::InvalidPartitions),
     })?;
-    folded.insert(fold, name.to_owned());
+    taken.insert(fold, name.to_owned());
     let result = CreatableTopicResult::default()
         .with_name(topic.name.clone())
         .with_topic_id(uuid::Uuid::from_bytes(new.id.to_wire()))
@@ -256,8 +261,12 @@ fn check_assignment(ctx: &Context<'_>, brokers: &[BrokerId]) -> Result<(), Refus
 /// with theirs.
 pub fn auto_create(ctx: &mut Context<'_>, names: &[String]) -> Vec<Record> {
     let mut records = Vec::new();
-    let mut folded = BTreeMap::new();
+    let mut taken = ctx.image.folded_names(names.iter().map(String::as_str));
     for name in names {
+        if records.len() as i64 >= PARTITIONS_PER_REQUEST_MAX {
+            // Who asks again gets the rest.
+            break;
+        }
         // Several clients asked at once.
         if ctx.image.topic_named(name).is_some() {
             continue;
@@ -269,7 +278,7 @@ pub fn auto_create(ctx: &mut Context<'_>, names: &[String]) -> Vec<Record> {
                 .with_num_partitions(-1)
                 .with_replication_factor(-1),
         };
-        match check_topic(ctx, &topic, &mut folded) {
+        match check_topic(ctx, &topic, &mut taken) {
             Ok(checked) => records.extend(checked.records),
             Err(refusal) if name == OFFSETS_TOPIC => {
                 let why = refusal.text().unwrap_or_default();
@@ -327,6 +336,9 @@ pub fn create_partitions(
     }
     for topic in request.topics.iter().filter(|t| !duplicates.contains(t.name.as_str())) {
         let refusal = match more_partitions(ctx, topic) {
+            Ok(more) if (records.len() + more.len()) as i64 > PARTITIONS_PER_REQUEST_MAX => {
+                Some(excessive())
+            }
             Ok(more) => {
                 records.extend(more);
                 None
@@ -370,8 +382,7 @@ fn more_partitions(
     }
     let additional = topic.count - current;
     if i64::from(additional) > PARTITIONS_PER_REQUEST_MAX {
-        let why = "Excessively large number of partitions per request.";
-        return Err(Refusal::new(ErrorCode::PolicyViolation, why));
+        return Err(excessive());
     }
     if let Some(assignments) = &topic.assignments {
         if assignments.len() != additional as usize {

@@ -16,7 +16,7 @@ use crate::base::Uuid;
 use crate::controller::configs::{PRODUCER_ID_BLOCK, allocate_producer_ids_records};
 use crate::controller::decision::{Context, Decision, Refusal};
 use crate::controller::topics::delete_topic_records;
-use crate::metadata::Record;
+use crate::metadata::{NAME_LENGTH_MAX, Record};
 use crate::protocol::{ErrorCode, Str};
 
 /// What a request to delete names, once each.
@@ -168,8 +168,9 @@ pub fn elect_leaders(
         Some(topics) => {
             for asked in topics {
                 let known = ctx.image.topic_named(&asked.topic);
+                // Of what can be no topic's name the beginning is enough, for each partition.
+                let name: String = asked.topic.chars().take(NAME_LENGTH_MAX).collect();
                 let results = asked.partitions.iter().map(|number| {
-                    let name = asked.topic.as_str();
                     let refusal = match known {
                         None => Refusal::new(
                             ErrorCode::UnknownTopicOrPartition,

@@ -2,7 +2,7 @@
 //!
 //! Source: Kafka's `ConfigAdminManager`, `ConfigHelper`, `ConfigurationControlManager`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as Replaced;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -34,13 +34,9 @@ struct Target {
     current: Overrides,
 }
 
-fn duplicates<'a>(resources: impl Iterator<Item = (i8, &'a str)>) -> Vec<(i8, String)> {
-    let mut counts: BTreeMap<(i8, &str), u32> = BTreeMap::new();
-    for resource in resources {
-        *counts.entry(resource).or_default() += 1;
-    }
-    let twice = counts.into_iter().filter(|(_, count)| *count > 1);
-    twice.map(|((kind, name), _)| (kind, name.to_owned())).collect()
+fn duplicates<'a>(resources: impl Iterator<Item = (i8, &'a str)>) -> BTreeSet<(i8, &'a str)> {
+    let mut seen = BTreeSet::new();
+    resources.filter(|resource| !seen.insert(*resource)).collect()
 }
 
 fn target(ctx: &Context<'_>, kind: i8, name: &str) -> Result<Target, Refusal> {
@@ -103,7 +99,7 @@ pub fn incremental_alter_configs(
     let mut response = IncrementalAlterConfigsResponse::default();
     for asked in &request.resources {
         let (kind, name) = (asked.resource_type, asked.resource_name.as_str());
-        let altered = if twice.contains(&(kind, name.to_owned())) {
+        let altered = if twice.contains(&(kind, name)) {
             let why = "Each resource must appear at most once.";
             Err(Refusal::new(ErrorCode::InvalidRequest, why))
         } else {
@@ -165,7 +161,7 @@ pub fn alter_configs(
     let mut response = AlterConfigsResponse::default();
     for asked in &request.resources {
         let (kind, name) = (asked.resource_type, asked.resource_name.as_str());
-        let altered = if twice.contains(&(kind, name.to_owned())) {
+        let altered = if twice.contains(&(kind, name)) {
             let why = "Each resource must appear at most once.";
             Err(Refusal::new(ErrorCode::InvalidRequest, why))
         } else {
@@ -208,8 +204,16 @@ pub fn describe_configs(
     config: &BrokerConfig,
     request: &DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
+    let mut seen = BTreeSet::new();
     let results = request.resources.iter().map(|asked| {
-        let described = describe_one(image, config, asked);
+        // Some hundred rows each: a small request must not be answered with gigabytes.
+        let described = match seen.insert((asked.resource_type, asked.resource_name.as_str())) {
+            true => describe_one(image, config, asked),
+            false => {
+                let why = "Each resource must appear at most once.";
+                Err(Refusal::new(ErrorCode::InvalidRequest, why))
+            }
+        };
         let result = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
@@ -229,12 +233,12 @@ fn describe_one(
     config: &BrokerConfig,
     asked: &DescribeConfigsResource,
 ) -> Result<Vec<Entry>, Refusal> {
-    let keys: Option<Vec<String>> = asked
+    let keys: Option<BTreeSet<&str>> = asked
         .configuration_keys
         .as_ref()
         .filter(|keys| !keys.is_empty())
-        .map(|keys| keys.iter().map(Str::to_string).collect());
-    let keys = keys.as_deref();
+        .map(|keys| keys.iter().map(Str::as_str).collect());
+    let keys = keys.as_ref();
     let name = asked.resource_name.as_str();
     match ResourceKind::from_wire(asked.resource_type) {
         Some(ResourceKind::Topic) => {

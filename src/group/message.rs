@@ -247,6 +247,28 @@ pub struct List {
     pub types: Vec<Str>,
 }
 
+/// The states of groups of both protocols.
+const STATES: [&str; 6] =
+    ["Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Assigning", "Reconciling"];
+
+impl List {
+    /// What a request asks for, in any case of letters. Texts that name no state or type are not
+    /// kept, however many there are: they match nothing.
+    pub fn of(states: &[Str], types: &[Str]) -> Self {
+        Self { states: known(states, &STATES), types: known(types, &["classic", "consumer"]) }
+    }
+}
+
+fn known(asked: &[Str], names: &[&'static str]) -> Vec<Str> {
+    let is_asked = |name: &&&str| asked.iter().any(|one| one.trim().eq_ignore_ascii_case(name));
+    let mut found: Vec<Str> =
+        names.iter().filter(is_asked).map(|name| Str::from_static_str(name)).collect();
+    if found.is_empty() && !asked.is_empty() {
+        found.push(Str::from_static_str("none of them"));
+    }
+    found
+}
+
 /// DescribeGroups.
 #[derive(Clone, Debug)]
 pub struct Describe {

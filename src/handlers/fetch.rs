@@ -68,15 +68,13 @@ fn partitions_of(
 ) -> (Vec<(PartitionRef, Wanted)>, Vec<PartitionRef>) {
     let topic = |name: &Str, id| match by_topic_id {
         true => TopicRef::Id(id),
-        false => TopicRef::Name(name.to_string()),
+        false => TopicRef::Name(name.as_str().into()),
     };
     let mut wanted = Vec::new();
     for asked in &request.topics {
+        let topic = topic(&asked.name, asked.topic_id);
         for partition in &asked.partitions {
-            let place = PartitionRef {
-                topic: topic(&asked.name, asked.topic_id),
-                partition: partition.index,
-            };
+            let place = PartitionRef { topic: topic.clone(), partition: partition.index };
             wanted.push((
                 place,
                 Wanted {
@@ -90,10 +88,11 @@ fn partitions_of(
     }
     let mut forgotten = Vec::new();
     for asked in &request.forgotten {
-        for partition in &asked.partitions {
-            let topic = topic(&asked.name, asked.topic_id);
-            forgotten.push(PartitionRef { topic, partition: *partition });
-        }
+        let topic = topic(&asked.name, asked.topic_id);
+        let numbers = asked.partitions.iter();
+        forgotten.extend(
+            numbers.map(|number| PartitionRef { topic: topic.clone(), partition: *number }),
+        );
     }
     (wanted, forgotten)
 }
@@ -240,12 +239,12 @@ fn respond(
 /// Appends a partition's answer, below its topic when that was the last one.
 fn put(response: &mut FetchResponse, topic: &TopicRef, partition: FetchPartitionResponse) {
     let same = response.topics.last().is_some_and(|last| match topic {
-        TopicRef::Name(name) => last.name.as_str() == name,
+        TopicRef::Name(name) => *last.name == **name,
         TopicRef::Id(id) => last.topic_id == *id,
     });
     if !same {
         let (name, topic_id) = match topic {
-            TopicRef::Name(name) => (Str::from_string(name.clone()), None),
+            TopicRef::Name(name) => (Str::from_string(name.to_string()), None),
             TopicRef::Id(id) => (Str::default(), *id),
         };
         response.topics.push(FetchTopicResponse { name, topic_id, partitions: Vec::new() });

@@ -1,6 +1,6 @@
 //! ListOffsets and OffsetForLeaderEpoch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -57,7 +57,7 @@ pub(super) async fn list_offsets(
         1 => Isolation::ReadCommitted,
         _ => Isolation::ReadUncommitted,
     };
-    let duplicates = duplicates(&request);
+    let twice = named_twice(&request);
     let mut response = ListOffsetsResponse::default();
     let mut questions = Vec::new();
     let mut places = Vec::new();
@@ -69,7 +69,7 @@ pub(super) async fn list_offsets(
             let query = query_of(partition.timestamp, header.version);
             let known = topic.filter(|topic| topic.partition(index).is_some());
             let error = match (query, known) {
-                _ if duplicates.contains(&(asked.name.to_string(), index)) => {
+                _ if twice.get(asked.name.as_str()).is_some_and(|set| set.contains(&index)) => {
                     ErrorCode::InvalidRequest
                 }
                 (None, _) => ErrorCode::UnsupportedVersion,
@@ -95,17 +95,19 @@ pub(super) async fn list_offsets(
     Ok(answer(header, &response))
 }
 
-fn duplicates(request: &ListOffsetsRequest) -> BTreeSet<(String, i32)> {
-    let mut seen = BTreeSet::new();
-    let mut duplicates = BTreeSet::new();
+/// The partitions that are named more than once, by topic.
+fn named_twice(request: &ListOffsetsRequest) -> BTreeMap<&str, BTreeSet<i32>> {
+    let mut seen: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
+    let mut twice: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
     for topic in &request.topics {
-        for partition in &topic.partitions {
-            if !seen.insert((topic.name.as_str(), partition.index)) {
-                duplicates.insert((topic.name.to_string(), partition.index));
-            }
+        let seen = seen.entry(topic.name.as_str()).or_default();
+        let numbers = topic.partitions.iter().map(|partition| partition.index);
+        let again: BTreeSet<i32> = numbers.filter(|number| !seen.insert(*number)).collect();
+        if !again.is_empty() {
+            twice.entry(topic.name.as_str()).or_default().extend(again);
         }
     }
-    duplicates
+    twice
 }
 
 fn not_found(index: i32, error: ErrorCode) -> ListOffsetsPartitionResponse {

@@ -73,6 +73,7 @@ pub(super) async fn describe(
     let mut places = Vec::new();
     for asked in &request.topics {
         let topic = image.topic_named(&asked.name);
+        let is_a_name = check_name(&asked.name).is_ok();
         let mut partitions = Vec::with_capacity(asked.partition_indexes.len());
         for index in &asked.partition_indexes {
             let known = topic.filter(|topic| topic.partition(*index).is_some());
@@ -83,7 +84,7 @@ pub(super) async fn describe(
                     places.push((response.topics.len(), partitions.len()));
                     ErrorCode::None
                 }
-                None if check_name(&asked.name).is_err() => ErrorCode::InvalidTopicException,
+                None if !is_a_name => ErrorCode::InvalidTopicException,
                 None => ErrorCode::UnknownTopicOrPartition,
             };
             partitions.push(

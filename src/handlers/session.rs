@@ -6,6 +6,7 @@
 //! Source of the rules: Kafka's `FetchManager`, `FetchSession`, `FetchSessionCacheShard`.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
@@ -15,8 +16,8 @@ use crate::base::{Instant, ShardId, Uuid};
 /// A topic as the client named it: by name below Fetch v13, by id from then on.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum TopicRef {
-    /// By name.
-    Name(String),
+    /// By name, which all partitions of the topic share.
+    Name(Rc<str>),
     /// By id; `None` is the all-zero id.
     Id(Option<Uuid>),
 }

@@ -146,10 +146,11 @@ pub(super) async fn describe_log_dirs(
     let sizes = sizes(shard).await;
     let image = shard.image();
     let wanted = request.topics.as_ref().map(|topics| {
-        let pairs = topics.iter().flat_map(|topic| {
-            topic.partitions.iter().map(|partition| (topic.name.to_string(), *partition))
-        });
-        pairs.collect::<BTreeSet<(String, i32)>>()
+        let mut wanted: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
+        for topic in topics {
+            wanted.entry(topic.name.as_str()).or_default().extend(&topic.partitions);
+        }
+        wanted
     });
     let directory = shard.config().log_dir.clone();
     let space = shard.runtime.disk().space(&directory).await;
@@ -173,14 +174,15 @@ pub(super) async fn describe_log_dirs(
 fn log_dir_topics(
     image: &Image,
     sizes: &BTreeMap<PartitionKey, u64>,
-    wanted: Option<&BTreeSet<(String, i32)>>,
+    wanted: Option<&BTreeMap<&str, BTreeSet<i32>>>,
 ) -> Vec<LogDirTopic> {
     let mut topics = Vec::new();
     for topic in image.topics() {
+        let numbers = wanted.map(|wanted| wanted.get(&*topic.name));
         let partitions: Vec<_> = topic
             .partitions
             .keys()
-            .filter(|n| wanted.is_none_or(|set| set.contains(&(topic.name.to_string(), **n))))
+            .filter(|n| numbers.is_none_or(|set| set.is_some_and(|set| set.contains(*n))))
             .filter_map(|number| {
                 let key = PartitionKey { topic: topic.id, partition: *number };
                 Some(LogDirPartition {

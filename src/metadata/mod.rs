@@ -26,4 +26,4 @@ pub use image::{
 pub use record::Record;
 pub use replay::Replay;
 pub use snapshot::METADATA_VERSION;
-pub use topic_name::{NAME_LENGTH_MAX, NameError, check_name};
+pub use topic_name::{NAME_LENGTH_MAX, NameError, check_name, folded};

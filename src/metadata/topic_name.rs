@@ -1,5 +1,6 @@
 //! Which names a topic may have.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::metadata::image::Image;
@@ -67,27 +68,24 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     }
 }
 
+/// A name as metrics have it: names that are equal so collide.
+pub fn folded(name: &str) -> String {
+    name.replace('.', "_")
+}
+
 impl Image {
-    /// Whether a new topic may have this name beside those that exist.
-    ///
-    /// A topic of exactly this name is no collision: the caller answers that it exists.
-    pub fn check_new_name(&self, name: &str) -> Result<(), NameError> {
-        check_name(name)?;
-        if !name.contains(['.', '_']) {
-            return Ok(());
+    /// The names of the topics that one of `new_ones` could collide with, by what they are
+    /// [`folded`]. For all names of a request at once: there may be many of both.
+    pub fn folded_names<'a>(
+        &self,
+        mut new_ones: impl Iterator<Item = &'a str>,
+    ) -> BTreeMap<String, String> {
+        let has_folds = |name: &str| name.contains(['.', '_']);
+        if !new_ones.any(has_folds) {
+            return BTreeMap::new();
         }
-        let folded = name.replace('.', "_");
-        let other = self.topics().find(|topic| {
-            *topic.name != *name
-                && topic.name.len() == name.len()
-                && topic.name.replace('.', "_") == folded
-        });
-        match other {
-            Some(other) => {
-                Err(NameError::Collision { name: name.to_owned(), other: other.name.to_string() })
-            }
-            None => Ok(()),
-        }
+        let existing = self.topics().filter(|topic| has_folds(&topic.name));
+        existing.map(|topic| (folded(&topic.name), topic.name.to_string())).collect()
     }
 }
 
@@ -123,8 +121,11 @@ mod tests {
         let mut image = Image::default();
         let topic = TopicCreated { name: "a.b_c".to_owned(), id: Uuid::from_halves(1, 1) };
         image.apply(&Record::from(topic)).unwrap();
-        for (name, good) in [("a_b.c", false), ("a.b.c", false), ("a.b_c", true), ("abc", true)] {
-            assert_eq!(image.check_new_name(name).is_ok(), good, "{name}");
+        for (name, collides) in [("a_b.c", true), ("a.b.c", true), ("abc", false)] {
+            let known = image.folded_names(std::iter::once(name));
+            assert_eq!(known.contains_key(&folded(name)), collides, "{name}");
         }
+        let at_once = image.folded_names(["abc", "x.y"].into_iter());
+        assert_eq!(at_once.get("a_b_c").map(String::as_str), Some("a.b_c"));
     }
 }

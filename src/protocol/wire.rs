@@ -192,7 +192,13 @@ impl Reader {
                 -1 => Ok(None),
                 raw => usize::try_from(raw).map(Some).map_err(|_| Malformed::new("a length")),
             },
-            Form::Compact => Ok((self.uvarint()? as usize).checked_sub(1)),
+            // As Kafka's readers: a string is no longer here than the other form can have it.
+            Form::Compact => match (self.uvarint()? as usize).checked_sub(1) {
+                Some(size_bytes) if size_bytes > i16::MAX as usize => {
+                    Err(Malformed::new("a string is too long"))
+                }
+                size_bytes => Ok(size_bytes),
+            },
         }
     }
 

@@ -1,5 +1,7 @@
 //! A member of a classic group.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use crate::base::Instant;
@@ -136,11 +138,7 @@ impl Member {
 
 /// A Join's protocols, not holding on to its frame. A name given twice counts once.
 pub(super) fn kept_protocols(join: &Join) -> Vec<(Str, Bytes)> {
-    let mut protocols: Vec<(Str, Bytes)> = Vec::new();
-    for (name, metadata) in &join.protocols {
-        if protocols.iter().all(|(known, _)| known != name) {
-            protocols.push((kept(name), Bytes::copy_from_slice(metadata)));
-        }
-    }
-    protocols
+    let mut names: BTreeSet<&Str> = BTreeSet::new();
+    let new_ones = join.protocols.iter().filter(|(name, _)| names.insert(name));
+    new_ones.map(|(name, metadata)| (kept(name), Bytes::copy_from_slice(metadata))).collect()
 }

@@ -118,13 +118,14 @@ impl Consumer {
 
     fn said_by(&self, id: &Str, join: &Join, subscription: &Subscription) -> Said {
         let before = self.members.get(id).map(|member| member.said.clone()).unwrap_or_default();
-        let mut protocols: Vec<ClassicProtocolValue> = Vec::new();
-        for (name, metadata) in &join.protocols {
-            if protocols.iter().all(|known| known.name != *name) {
-                let metadata = Bytes::copy_from_slice(metadata);
-                protocols.push(ClassicProtocolValue { name: kept(name), metadata });
-            }
-        }
+        let mut names: BTreeSet<&Str> = BTreeSet::new();
+        let new_ones = join.protocols.iter().filter(|(name, _)| names.insert(name));
+        let protocols: Vec<ClassicProtocolValue> = new_ones
+            .map(|(name, metadata)| ClassicProtocolValue {
+                name: kept(name),
+                metadata: Bytes::copy_from_slice(metadata),
+            })
+            .collect();
         let session_timeout_ms = join.session_timeout_ms;
         Said {
             instance: join.instance.as_ref().map(kept).or(before.instance),

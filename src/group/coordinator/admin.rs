@@ -20,7 +20,7 @@ const VERSION_UNKNOWN_GROUP: i16 = 6;
 impl Coordinator {
     pub(super) fn list(&self, list: &List) -> Vec<Listed> {
         let has = |filter: &[Str], name: &str| {
-            filter.is_empty() || filter.iter().any(|one| one.trim().eq_ignore_ascii_case(name))
+            filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(name))
         };
         let listed = |id: &Str, kind: &Kind| match kind {
             Kind::Classic(classic) => Listed {

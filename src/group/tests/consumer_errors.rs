@@ -145,8 +145,8 @@ fn admins_see_delete_and_expire_consumer_groups() {
     assert_eq!((&*first.assignment[0].name, first.assignment[0].partitions.len()), ("t", 1));
     assert_eq!((&first.target, first.is_classic), (&first.assignment, false));
     let list = |states: &[&str], types: &[&str]| {
-        let texts = |names: &[&str]| names.iter().map(|name| text(name)).collect();
-        Request::List(List { states: texts(states), types: texts(types) })
+        let texts = |names: &[&str]| -> Vec<_> { names.iter().map(|name| text(name)).collect() };
+        Request::List(List::of(&texts(states), &texts(types)))
     };
     for (states, types, count) in
         [(&["stable"][..], &["Consumer"][..], 1), (&["empty"], &[], 0), (&[], &["classic"], 0)]

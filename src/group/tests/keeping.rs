@@ -146,7 +146,7 @@ fn groups_are_listed_and_described_as_kafka_does() {
         (&[], &["consumer"], &[]),
     ];
     for (states, types, expected) in cases {
-        let list = List { states: texts(states), types: texts(types) };
+        let list = List::of(&texts(states), &texts(types));
         let Answer::List(_, listed) = bench.answered(Request::List(list)) else { panic!() };
         let found: Vec<&str> = listed.iter().map(|one| &*one.group).collect();
         assert_eq!(found, expected, "{states:?} {types:?}");

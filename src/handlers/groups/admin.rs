@@ -30,7 +30,7 @@ pub(in crate::handlers) async fn list(
     body: Bytes,
 ) -> Result<Response, Malformed> {
     let request = ListGroupsRequest::decode(header.version, body)?;
-    let list = List { states: request.states, types: request.types };
+    let list = List::of(&request.states, &request.types);
     let cores = (0..shard.runtime.shard_count()).map(ShardId);
     let asked: Vec<_> = cores.map(|core| shard.ask(core, Ask::ListGroups(list.clone()))).collect();
     let mut response = ListGroupsResponse::default();
@@ -65,7 +65,10 @@ pub(in crate::handlers) async fn describe(
         let groups = vec![group.clone()];
         (group.clone(), Request::Describe(Describe { version: header.version, groups }))
     };
-    let answers = ask_many(shard, request.groups.iter().map(question).collect()).await;
+    // A group is described once, however often it is named.
+    let mut seen = BTreeSet::new();
+    let first_ones = request.groups.iter().filter(|group| seen.insert(group.as_str()));
+    let answers = ask_many(shard, first_ones.map(question).collect()).await;
     let mut response = DescribeGroupsResponse::default();
     for answer in answers {
         let group::Answer::Describe(groups) = answer else { return Ok(Response::Close) };

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::group::message::{Heartbeat, Join, Leave, Leaving, Sync};
 use crate::group::{Answer, Request};
-use crate::handlers::groups::{ask, filled, host};
+use crate::handlers::groups::{ask, filled, host, is_too_large};
 use crate::handlers::{Client, Response, answer};
 use crate::mesh::Shard;
 use crate::protocol::frame::RequestHeader;
@@ -51,9 +51,15 @@ pub(in crate::handlers) async fn join(
             random: shard.runtime.random_uuid().to_wire(),
         })
     };
-    let Answer::Join(joined) = ask(shard, client, &request.group, make).await else {
-        return Ok(Response::Close);
+    let texts = [&header.client_id, &request.instance].into_iter().flatten();
+    let texts = texts.chain([&request.group, &request.member, &request.protocol_type]);
+    let protocols = request.protocols.iter().map(|one| one.name.len() + one.metadata.len());
+    let answered = match is_too_large(shard, texts.map(|text| text.len()).chain(protocols)) {
+        // Apache Kafka says the same when the leader brings the assignment.
+        true => make().refusal(ErrorCode::UnknownServerError),
+        false => ask(shard, client, &request.group, make).await,
     };
+    let Answer::Join(joined) = answered else { return Ok(Response::Close) };
     let members = joined.members.into_iter().map(|member| JoinGroupMember {
         member: member.id,
         instance: member.instance,

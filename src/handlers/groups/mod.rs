@@ -33,6 +33,19 @@ fn place(shard: &Shard, group: &str) -> Option<PartitionKey> {
     Some(PartitionKey { topic: topic.id, partition })
 }
 
+/// What a record about a member has beside the member's own texts and bytes, at most.
+const RECORD_FRAME_BYTES: usize = 1 << 10;
+
+/// Whether a record about a member with texts and bytes of these lengths is larger than
+/// `__consumer_offsets` takes: then the member can not be kept, and is refused at once.
+fn is_too_large(shard: &Shard, lengths: impl IntoIterator<Item = usize>) -> bool {
+    let image = shard.image();
+    let Some(topic) = image.topic_named(OFFSETS_TOPIC) else { return false };
+    let bytes_max = shard.topic_settings(topic).rules(0).batch_bytes_max as usize;
+    let lengths = lengths.into_iter().map(|length| length + size_of::<u32>());
+    lengths.sum::<usize>() + RECORD_FRAME_BYTES > bytes_max
+}
+
 /// Asks a group's coordinator. What can not be asked is refused as the coordinator would refuse it.
 async fn ask(
     shard: &Rc<Shard>,

@@ -2,10 +2,12 @@
 //!
 //! Which topics and partitions exist is decided here, by the metadata, as in Kafka's `KafkaApis`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
 
+use crate::base::Uuid;
 use crate::group::message::{
     Commit, CommitPartition, CommitTopic, DeleteOffsets, Fetch, FetchTopic, Fetched, FetchedTopic,
 };
@@ -40,9 +42,9 @@ pub(in crate::handlers) async fn commit(
 ) -> Result<Response, Malformed> {
     let request = OffsetCommitRequest::decode(header.version, body)?;
     let image = shard.image();
-    let (topics, mut response) = sort_commit(&image, header.version, &request);
+    let (topics, mut places) = sort_commit(&image, header.version, &request);
     if topics.is_empty() {
-        return Ok(answer(header, &response));
+        return Ok(answer(header, &places.response));
     }
     let make = || {
         Request::Commit(Commit {
@@ -59,16 +61,16 @@ pub(in crate::handlers) async fn commit(
         return Ok(Response::Close);
     };
     // When nothing was refused here, each row of the request has a row of its own in the answer.
-    let has_own_rows = response.topics.is_empty();
+    let has_own_rows = places.response.topics.is_empty();
     for (asked, (name, partitions)) in topics.iter().zip(results) {
         let outcomes = partitions.into_iter().map(|(index, error)| PartitionError { index, error });
         let place = match has_own_rows {
-            true => own_place(&mut response, name, asked.id),
-            false => topic_place(&mut response, name, asked.id),
+            true => places.own(name, asked.id),
+            false => places.of_topic(name, asked.id),
         };
         place.partitions.extend(outcomes);
     }
-    Ok(answer(header, &response))
+    Ok(answer(header, &places.response))
 }
 
 /// What the coordinator is asked to keep, and the answer for what does not exist.
@@ -76,8 +78,8 @@ fn sort_commit(
     image: &Image,
     version: i16,
     request: &OffsetCommitRequest,
-) -> (Vec<CommitTopic>, OffsetCommitResponse) {
-    let mut response = OffsetCommitResponse::default();
+) -> (Vec<CommitTopic>, Places) {
+    let mut places = Places::default();
     let mut topics = Vec::with_capacity(request.topics.len());
     let by_id = version >= VERSION_TOPIC_IDS;
     for asked in &request.topics {
@@ -90,7 +92,7 @@ fn sort_commit(
                 true => ErrorCode::UnknownTopicId,
                 false => ErrorCode::UnknownTopicOrPartition,
             };
-            let place = topic_place(&mut response, asked.name.clone(), asked.topic_id);
+            let place = places.of_topic(asked.name.clone(), asked.topic_id);
             place.partitions.extend(
                 asked.partitions.iter().map(|at| PartitionError { index: at.index, error }),
             );
@@ -101,7 +103,7 @@ fn sort_commit(
         for at in &asked.partitions {
             if known.partition(at.index).is_none() {
                 let error = ErrorCode::UnknownTopicOrPartition;
-                let place = topic_place(&mut response, name.clone(), Some(known.id));
+                let place = places.of_topic(name.clone(), Some(known.id));
                 place.partitions.push(PartitionError { index: at.index, error });
                 continue;
             }
@@ -116,38 +118,41 @@ fn sort_commit(
             topics.push(CommitTopic { name, id: Some(known.id), partitions });
         }
     }
-    (topics, response)
+    (topics, places)
 }
 
 fn name_of(asked: &OffsetCommitTopic, known: &crate::metadata::Topic, by_id: bool) -> Str {
     if by_id { Str::from_string(known.name.to_string()) } else { asked.name.clone() }
 }
 
-/// The topic's place in the answer.
-fn topic_place(
-    response: &mut OffsetCommitResponse,
-    name: Str,
-    topic_id: Option<crate::base::Uuid>,
-) -> &mut OffsetCommitTopicResponse {
-    let at = response
-        .topics
-        .iter()
-        .position(|topic| topic.name == name && (topic.topic_id == topic_id || !name.is_empty()));
-    match at {
-        Some(at) => &mut response.topics[at],
-        None => own_place(response, name, topic_id),
-    }
+/// An answer to OffsetCommit, and where in it which topic is.
+#[derive(Default)]
+struct Places {
+    response: OffsetCommitResponse,
+    /// Topics without a name are told by their ids.
+    of: BTreeMap<(Str, Option<Uuid>), usize>,
 }
 
-/// A new place for a topic in the answer.
-fn own_place(
-    response: &mut OffsetCommitResponse,
-    name: Str,
-    topic_id: Option<crate::base::Uuid>,
-) -> &mut OffsetCommitTopicResponse {
-    let at = response.topics.len();
-    response.topics.push(OffsetCommitTopicResponse { name, topic_id, partitions: Vec::new() });
-    &mut response.topics[at]
+impl Places {
+    /// The topic's place in the answer.
+    fn of_topic(&mut self, name: Str, id: Option<Uuid>) -> &mut OffsetCommitTopicResponse {
+        let key = (name.clone(), id.filter(|_| name.is_empty()));
+        match self.of.get(&key) {
+            Some(at) => &mut self.response.topics[*at],
+            None => {
+                self.of.insert(key, self.response.topics.len());
+                self.own(name, id)
+            }
+        }
+    }
+
+    /// A new place for a topic in the answer.
+    fn own(&mut self, name: Str, topic_id: Option<Uuid>) -> &mut OffsetCommitTopicResponse {
+        let at = self.response.topics.len();
+        let topic = OffsetCommitTopicResponse { name, topic_id, partitions: Vec::new() };
+        self.response.topics.push(topic);
+        &mut self.response.topics[at]
+    }
 }
 
 pub(in crate::handlers) async fn fetch(
@@ -157,8 +162,11 @@ pub(in crate::handlers) async fn fetch(
 ) -> Result<Response, Malformed> {
     let request = OffsetFetchRequest::decode(header.version, body)?;
     let image = shard.image();
-    let groups = match header.version >= FETCH_VERSION_MANY {
-        true => request.groups.clone(),
+    // What a group has committed is told once, however often it is named.
+    let mut seen = BTreeSet::new();
+    let first_ones = request.groups.iter().filter(|asked| seen.insert(asked.group.as_str()));
+    let groups: Vec<OffsetFetchGroup> = match header.version >= FETCH_VERSION_MANY {
+        true => first_ones.cloned().collect(),
         false => vec![OffsetFetchGroup {
             group: request.group.clone(),
             topics: request.topics.clone(),
@@ -309,14 +317,17 @@ pub(in crate::handlers) async fn delete_offsets(
         response = OffsetDeleteResponse { error, ..OffsetDeleteResponse::default() };
         return Ok(answer(header, &response));
     }
+    let mut places: BTreeMap<Str, usize> = BTreeMap::new();
+    for (at, topic) in response.topics.iter().enumerate() {
+        places.entry(topic.name.clone()).or_insert(at);
+    }
     for (name, partitions) in results {
         let outcomes = partitions.into_iter().map(|(index, error)| PartitionError { index, error });
-        match response.topics.iter_mut().find(|topic| topic.name == name) {
-            Some(place) => place.partitions.extend(outcomes),
-            None => response
-                .topics
-                .push(OffsetDeleteTopicResponse { name, partitions: outcomes.collect() }),
+        let at = *places.entry(name.clone()).or_insert(response.topics.len());
+        if at == response.topics.len() {
+            response.topics.push(OffsetDeleteTopicResponse { name, partitions: Vec::new() });
         }
+        response.topics[at].partitions.extend(outcomes);
     }
     Ok(answer(header, &response))
 }
