@@ -217,8 +217,10 @@ impl Run {
             Stop::Crash => self.world.crash(self.machine),
             Stop::BadDisk(lasts) => {
                 let often = Chance(200_000);
-                let faults =
-                    Faults { read_error: Chance(0), write_error: often, sync_error: often };
+                // What a failed sync left in memory alone counts as durable after the next start
+                // (docs/internals/fault-model.md): no power is lost behind one here.
+                let sync_error = if self.plan.is_durable { Chance(0) } else { often };
+                let faults = Faults { read_error: Chance(0), write_error: often, sync_error };
                 self.world.set_faults(self.machine, faults);
                 self.world.run_for(lasts);
                 self.world.set_faults(self.machine, Faults::default());

@@ -107,6 +107,8 @@ pub struct Plan {
     pub events: Vec<(Duration, Event)>,
     /// How the broker ends once all has settled.
     pub last: (Stop, u16),
+    /// Whether what is acknowledged is on disk, and the power may be lost.
+    pub is_durable: bool,
     overrides: Vec<String>,
 }
 
@@ -132,6 +134,7 @@ impl Plan {
             cut_one_in: pick(random, &[15, 60, 1_000_000]),
             events,
             last: (last_stop(random, is_durable), random.between(1..=CORES_MAX) as u16),
+            is_durable,
             overrides: overrides(random, is_durable),
         }
     }
