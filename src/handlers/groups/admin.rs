@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::base::ShardId;
 use crate::group::message::{Describe, Described, List};
 use crate::group::{self, Request};
-use crate::handlers::groups::ask_many;
+use crate::handlers::groups::{Named, ask_many};
 use crate::handlers::{Response, answer};
 use crate::mesh::{Answer, Ask, Shard};
 use crate::protocol::frame::RequestHeader;
@@ -65,10 +65,9 @@ pub(in crate::handlers) async fn describe(
         let groups = vec![group.clone()];
         (group.clone(), Request::Describe(Describe { version: header.version, groups }))
     };
-    // A group is described once, however often it is named.
-    let mut seen = BTreeSet::new();
-    let first_ones = request.groups.iter().filter(|group| seen.insert(group.as_str()));
-    let answers = ask_many(shard, first_ones.map(question).collect()).await;
+    let mut named = Named::default();
+    let admitted = request.groups.iter().filter(|group| named.admits(group.as_str()));
+    let answers = ask_many(shard, admitted.map(question).collect()).await;
     let mut response = DescribeGroupsResponse::default();
     for answer in answers {
         let group::Answer::Describe(groups) = answer else { return Ok(Response::Close) };

@@ -1,6 +1,5 @@
 //! ConsumerGroupHeartbeat and ConsumerGroupDescribe (KIP-848).
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use crate::group::message::{ConsumerDescribed, ConsumerHeartbeat, Refusal, Topic
 use crate::group::{Answer, Request};
 use crate::handlers::cluster::GROUP_VERSION;
 use crate::handlers::groups::admin::GROUP_OPERATIONS;
-use crate::handlers::groups::{ask, ask_many, host, is_too_large};
+use crate::handlers::groups::{Named, ask, ask_many, host};
 use crate::handlers::{Client, Response, answer};
 use crate::mesh::Shard;
 use crate::protocol::consumer_group::{
@@ -67,15 +66,9 @@ pub(in crate::handlers) async fn consumer_heartbeat(
             random: shard.runtime.random_uuid().to_wire(),
         })
     };
-    let texts = [&request.instance, &request.rack, &request.regex, &request.assignor];
-    let texts = texts.into_iter().chain([&header.client_id]).flatten();
-    let texts = texts.chain([&request.group, &request.member]);
-    let texts = texts.chain(request.topics.iter().flatten());
-    let answered = match is_too_large(shard, texts.map(|text| text.len())) {
-        true => make().refusal(ErrorCode::UnknownServerError),
-        false => ask(shard, client, &request.group, make).await,
+    let Answer::ConsumerHeartbeat(result) = ask(shard, client, &request.group, make).await else {
+        return Ok(Response::Close);
     };
-    let Answer::ConsumerHeartbeat(result) = answered else { return Ok(Response::Close) };
     let response = match result {
         Err(refusal) => ConsumerGroupHeartbeatResponse {
             error: refusal.error,
@@ -117,9 +110,8 @@ pub(in crate::handlers) async fn consumer_describe(
     let mut response = ConsumerGroupDescribeResponse::default();
     let mut questions = Vec::new();
     let is_on = is_on(shard);
-    // A group is described once, however often it is named.
-    let mut seen = BTreeSet::new();
-    for group in request.groups.iter().filter(|group| seen.insert(group.as_str())) {
+    let mut named = Named::default();
+    for group in request.groups.iter().filter(|group| named.admits(group.as_str())) {
         if !is_on {
             let (group, error) = (group.clone(), ErrorCode::UnsupportedVersion);
             response.groups.push(DescribedConsumerGroup {

@@ -13,6 +13,7 @@ pub(super) use coordinators::find;
 pub(super) use membership::{heartbeat, join, leave, sync};
 pub(super) use offsets::{commit, delete_offsets, fetch};
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -33,8 +34,27 @@ fn place(shard: &Shard, group: &str) -> Option<PartitionKey> {
     Some(PartitionKey { topic: topic.id, partition })
 }
 
-/// What a record about a member has beside the member's own texts and bytes, at most.
-const RECORD_FRAME_BYTES: usize = 1 << 10;
+/// How often a request is answered for groups that it has named before: a small one must not be
+/// answered with a large group a million times.
+const REPEATS_MAX: usize = 64;
+
+/// The groups that a request has named.
+#[derive(Default)]
+struct Named<'a> {
+    seen: BTreeSet<&'a str>,
+    repeats: usize,
+}
+
+impl<'a> Named<'a> {
+    /// Whether the next group it names is answered for.
+    fn admits(&mut self, group: &'a str) -> bool {
+        if self.seen.insert(group) {
+            return true;
+        }
+        self.repeats += 1;
+        self.repeats <= REPEATS_MAX
+    }
+}
 
 /// Whether a record about a member with texts and bytes of these lengths is larger than
 /// `__consumer_offsets` takes: then the member can not be kept, and is refused at once.
@@ -42,8 +62,8 @@ fn is_too_large(shard: &Shard, lengths: impl IntoIterator<Item = usize>) -> bool
     let image = shard.image();
     let Some(topic) = image.topic_named(OFFSETS_TOPIC) else { return false };
     let bytes_max = shard.topic_settings(topic).rules(0).batch_bytes_max as usize;
-    let lengths = lengths.into_iter().map(|length| length + size_of::<u32>());
-    lengths.sum::<usize>() + RECORD_FRAME_BYTES > bytes_max
+    // What surrounds them is not counted: what is a little too large fails when it is written.
+    lengths.into_iter().sum::<usize>() > bytes_max
 }
 
 /// Asks a group's coordinator. What can not be asked is refused as the coordinator would refuse it.

@@ -2,7 +2,7 @@
 //!
 //! Which topics and partitions exist is decided here, by the metadata, as in Kafka's `KafkaApis`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use crate::group::message::{
     Commit, CommitPartition, CommitTopic, DeleteOffsets, Fetch, FetchTopic, Fetched, FetchedTopic,
 };
 use crate::group::{Answer, Request};
-use crate::handlers::groups::{ask, ask_many, filled};
+use crate::handlers::groups::{Named, ask, ask_many, filled};
 use crate::handlers::{Client, Response, answer};
 use crate::mesh::Shard;
 use crate::metadata::Image;
@@ -162,11 +162,10 @@ pub(in crate::handlers) async fn fetch(
 ) -> Result<Response, Malformed> {
     let request = OffsetFetchRequest::decode(header.version, body)?;
     let image = shard.image();
-    // What a group has committed is told once, however often it is named.
-    let mut seen = BTreeSet::new();
-    let first_ones = request.groups.iter().filter(|asked| seen.insert(asked.group.as_str()));
+    let mut named = Named::default();
+    let admitted = request.groups.iter().filter(|asked| named.admits(asked.group.as_str()));
     let groups: Vec<OffsetFetchGroup> = match header.version >= FETCH_VERSION_MANY {
-        true => first_ones.cloned().collect(),
+        true => admitted.cloned().collect(),
         false => vec![OffsetFetchGroup {
             group: request.group.clone(),
             topics: request.topics.clone(),
