@@ -400,3 +400,50 @@ fn more_partitions(
     create_partitions_records(ctx.image, known.id, topic.count, ctx.home())
         .map_err(|_| Refusal::plain(ErrorCode::InvalidPartitions))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{NodeId, Uuid};
+    use crate::config::load::{Sources, load};
+    use crate::metadata::Image;
+    use crate::metadata::record::TopicCreated;
+
+    #[test]
+    fn names_that_collide_with_old_or_new_ones_are_refused() {
+        let sources = Sources { file: None, environment: &[], overrides: &[] };
+        let config = load(&sources).expect("a good configuration").config;
+        let mut image = Image::default();
+        let old = TopicCreated { name: "a.b".to_owned(), id: Uuid::from_halves(1, 1) };
+        image.apply(&Record::from(old)).expect("a new topic");
+        let mut drawn = 1;
+        let mut draw_id = || {
+            drawn += 1;
+            Uuid::from_halves(1, drawn)
+        };
+        let mut ctx = Context {
+            image: &image,
+            config: &config,
+            node: NodeId(1),
+            directory: Uuid::from_halves(2, 2),
+            draw_id: &mut draw_id,
+        };
+        let cases = [
+            ("a_b", ErrorCode::InvalidTopicException),
+            ("c.d", ErrorCode::None),
+            ("c_d", ErrorCode::InvalidTopicException),
+            ("ab", ErrorCode::None),
+        ];
+        let topic = |(name, _): &(&'static str, ErrorCode)| {
+            CreatableTopic::default()
+                .with_name(Str::from_static_str(name).into())
+                .with_num_partitions(1)
+                .with_replication_factor(1)
+        };
+        let request = CreateTopicsRequest::default().with_topics(cases.iter().map(topic).collect());
+        let decision = create_topics(&mut ctx, request, 7);
+        let told = decision.response.topics.iter();
+        let told: Vec<(&str, i16)> = told.map(|it| (it.name.as_str(), it.error_code)).collect();
+        assert_eq!(told, cases.map(|(name, error)| (name, error.code())));
+    }
+}

@@ -39,6 +39,10 @@ fn duplicates<'a>(resources: impl Iterator<Item = (i8, &'a str)>) -> BTreeSet<(i
     resources.filter(|resource| !seen.insert(*resource)).collect()
 }
 
+fn named_twice() -> Refusal {
+    Refusal::new(ErrorCode::InvalidRequest, "Each resource must appear at most once.")
+}
+
 fn target(ctx: &Context<'_>, kind: i8, name: &str) -> Result<Target, Refusal> {
     let scope = match ResourceKind::from_wire(kind) {
         Some(ResourceKind::Topic) => Scope::Topic,
@@ -100,8 +104,7 @@ pub fn incremental_alter_configs(
     for asked in &request.resources {
         let (kind, name) = (asked.resource_type, asked.resource_name.as_str());
         let altered = if twice.contains(&(kind, name)) {
-            let why = "Each resource must appear at most once.";
-            Err(Refusal::new(ErrorCode::InvalidRequest, why))
+            Err(named_twice())
         } else {
             (|| {
                 let target = target(ctx, kind, name)?;
@@ -162,8 +165,7 @@ pub fn alter_configs(
     for asked in &request.resources {
         let (kind, name) = (asked.resource_type, asked.resource_name.as_str());
         let altered = if twice.contains(&(kind, name)) {
-            let why = "Each resource must appear at most once.";
-            Err(Refusal::new(ErrorCode::InvalidRequest, why))
+            Err(named_twice())
         } else {
             target(ctx, kind, name).and_then(|target| {
                 let configs: Vec<(String, Option<String>)> = asked
@@ -209,10 +211,7 @@ pub fn describe_configs(
         // Some hundred rows each: a small request must not be answered with gigabytes.
         let described = match seen.insert((asked.resource_type, asked.resource_name.as_str())) {
             true => describe_one(image, config, asked),
-            false => {
-                let why = "Each resource must appear at most once.";
-                Err(Refusal::new(ErrorCode::InvalidRequest, why))
-            }
+            false => Err(named_twice()),
         };
         let result = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)

@@ -2,9 +2,12 @@
 //!
 //! Handlers translate between these and the wire: a "" or -1 of the wire is `None` here.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use crate::base::{LeaderEpoch, Uuid};
+use crate::group::record::kept;
 use crate::protocol::{ErrorCode, Str};
 
 /// The caller's name for a request that waits for its answer.
@@ -99,6 +102,15 @@ pub struct Join {
     pub client_host: Str,
     /// Sixteen random bytes, in case the member needs an id.
     pub random: [u8; 16],
+}
+
+impl Join {
+    /// Its protocols, not holding on to its frame. A name given twice counts once.
+    pub(in crate::group) fn kept_protocols(&self) -> impl Iterator<Item = (Str, Bytes)> {
+        let mut names: BTreeSet<&Str> = BTreeSet::new();
+        let new_ones = self.protocols.iter().filter(move |(name, _)| names.insert(name));
+        new_ones.map(|(name, metadata)| (kept(name), Bytes::copy_from_slice(metadata)))
+    }
 }
 
 /// SyncGroup.
@@ -241,32 +253,10 @@ pub struct DeleteOffsets {
 /// ListGroups.
 #[derive(Clone, Debug, Default)]
 pub struct List {
-    /// Only groups in these states, in any case of letters; none: all.
+    /// Only groups in these states, by their names; none: all.
     pub states: Vec<Str>,
-    /// Only groups of these types, in any case of letters; none: all.
+    /// Only groups of these types, by their names; none: all.
     pub types: Vec<Str>,
-}
-
-/// The states of groups of both protocols.
-const STATES: [&str; 6] =
-    ["Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Assigning", "Reconciling"];
-
-impl List {
-    /// What a request asks for, in any case of letters. Texts that name no state or type are not
-    /// kept, however many there are: they match nothing.
-    pub fn of(states: &[Str], types: &[Str]) -> Self {
-        Self { states: known(states, &STATES), types: known(types, &["classic", "consumer"]) }
-    }
-}
-
-fn known(asked: &[Str], names: &[&'static str]) -> Vec<Str> {
-    let is_asked = |name: &&&str| asked.iter().any(|one| one.trim().eq_ignore_ascii_case(name));
-    let mut found: Vec<Str> =
-        names.iter().filter(is_asked).map(|name| Str::from_static_str(name)).collect();
-    if found.is_empty() && !asked.is_empty() {
-        found.push(Str::from_static_str("none of them"));
-    }
-    found
 }
 
 /// DescribeGroups.

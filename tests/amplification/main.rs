@@ -6,19 +6,17 @@
 
 #![expect(clippy::disallowed_methods, reason = "the time that a simulated broker really takes")]
 
+#[path = "../sim/broker.rs"]
+mod broker;
 #[path = "../sim/client.rs"]
 #[expect(dead_code, reason = "the simulation asks for more")]
 mod client;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use corelog::broker::{Verdict, run_core};
-use corelog::config::load::{Sources, load};
-use corelog::mesh::Envelope;
 use corelog::protocol::{ApiKey, Str};
 use corelog::runtime::sim::World;
 use corelog::runtime::{Lanes, Runtime};
@@ -87,17 +85,7 @@ fn check<Q: kafka_protocol::protocol::Encodable + Clone + 'static>(
 ) {
     let world = World::new(1);
     let (machine, clients) = (world.machine("broker"), world.machine("clients"));
-    let overrides = [
-        "log.dirs=/data",
-        "listeners=PLAINTEXT://0.0.0.0:9092",
-        "advertised.listeners=PLAINTEXT://broker:9092",
-    ]
-    .map(str::to_owned);
-    let sources = Sources { file: None, environment: &[], overrides: &overrides };
-    let config = Arc::new(load(&sources).expect("a good configuration").config);
-    world.start_process(machine, "broker", 1, move |runtime, lanes: Lanes<Envelope>| {
-        run_core(runtime, lanes, config.clone(), Verdict::default())
-    });
+    broker::start(&world, machine, 1, broker::config(&broker::PLACE.map(str::to_owned)));
     let answered: Rc<RefCell<Option<usize>>> = Rc::default();
     let place = answered.clone();
     world.start_process(clients, "client", 1, move |runtime, _: Lanes<()>| {

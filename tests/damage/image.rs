@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corelog::broker::{Verdict, run_core};
+use corelog::broker::Verdict;
 use corelog::config::BrokerConfig;
-use corelog::config::load::{Sources, load};
-use corelog::mesh::Envelope;
 use corelog::runtime::sim::{MachineId, ProcessId, World};
 use corelog::runtime::{Lanes, OpenMode, Runtime};
 
+use crate::broker;
 use crate::client::{Written, write_all};
 
 /// How a broker of an image ended.
@@ -94,14 +93,7 @@ impl Place {
     }
 
     pub fn start_broker(&self, stop: Stop) -> (ProcessId, Verdict) {
-        let config = config(stop);
-        let verdict = Verdict::default();
-        let told = verdict.clone();
-        let process = self.world.start_process(self.machine, "broker", 1, move |runtime, lanes| {
-            let lanes: Lanes<Envelope> = lanes;
-            run_core(runtime, lanes, config.clone(), told.clone())
-        });
-        (process, verdict)
+        broker::start(&self.world, self.machine, 1, config(stop))
     }
 
     /// Runs a client, up to `limit` or until `is_over`; `None` when it got to no result.
@@ -175,10 +167,7 @@ impl Place {
 
 /// Small segments, so that a little makes many files.
 fn config(stop: Stop) -> Arc<BrokerConfig> {
-    let mut overrides: Vec<String> = [
-        "log.dirs=/data",
-        "listeners=PLAINTEXT://0.0.0.0:9092",
-        "advertised.listeners=PLAINTEXT://broker:9092",
+    let own = [
         "num.partitions=2",
         "offsets.topic.num.partitions=1",
         "log.index.interval.bytes=0",
@@ -187,14 +176,13 @@ fn config(stop: Stop) -> Arc<BrokerConfig> {
         "corelog.journal.bytes=2048",
         "log.retention.ms=-1",
         "metadata.log.max.record.bytes.between.snapshots=1000",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    ];
+    let mut overrides: Vec<String> =
+        broker::PLACE.iter().chain(&own).map(|text| (*text).to_owned()).collect();
     if stop == Stop::KilledSynced {
         overrides.push("log.flush.interval.messages=1".to_owned());
     }
-    let sources = Sources { file: None, environment: &[], overrides: &overrides };
-    Arc::new(load(&sources).expect("a good configuration").config)
+    broker::config(&overrides)
 }
 
 /// Within this virtual time everything is written and the broker has ended.

@@ -16,6 +16,8 @@
 //! | `DAMAGE_CASE`    | one case, as a failure names it, with what the broker logged  |
 //! | `DAMAGE_THREADS` | threads, 1 unless set                                         |
 
+#[path = "../sim/broker.rs"]
+mod broker;
 mod client;
 #[path = "../sim/client.rs"]
 #[expect(dead_code, reason = "the simulation asks for more")]

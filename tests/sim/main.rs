@@ -12,6 +12,7 @@
 mod admin;
 mod audit;
 mod bad_disk;
+mod broker;
 mod check;
 mod client;
 mod consume;
@@ -27,8 +28,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use corelog::base::ShardId;
-use corelog::broker::{Verdict, run_core};
-use corelog::mesh::Envelope;
+use corelog::broker::Verdict;
 use corelog::runtime::sim::{Chance, Faults, MachineId, ProcessId, World};
 use corelog::runtime::{Disk, Lanes, Runtime};
 
@@ -105,7 +105,7 @@ impl Run {
         world.set_socket_buffer_bytes(plan.socket_buffer_bytes);
         let machine = world.machine("broker");
         let clients = world.machine("clients");
-        let (broker, verdict) = start_broker(&world, machine, &plan, plan.cores);
+        let (broker, verdict) = broker::start(&world, machine, plan.cores, plan.config());
         Self { seed, plan, world, machine, clients, seen: Shared::default(), broker, verdict }
     }
 
@@ -159,7 +159,7 @@ impl Run {
 
     /// Starts the broker, which does not run.
     fn start_again(&mut self, cores: u16) {
-        let started = start_broker(&self.world, self.machine, &self.plan, cores);
+        let started = broker::start(&self.world, self.machine, cores, self.plan.config());
         (self.broker, self.verdict) = started;
     }
 
@@ -273,22 +273,6 @@ impl Run {
         let partitions = self.plan.partitions;
         self.world.run(self.clients, move |runtime| read_all(runtime, partitions))
     }
-}
-
-fn start_broker(
-    world: &World,
-    machine: MachineId,
-    plan: &Plan,
-    cores: u16,
-) -> (ProcessId, Verdict) {
-    let config = plan.config();
-    let verdict = Verdict::default();
-    let told = verdict.clone();
-    let process = world.start_process(machine, "broker", cores, move |runtime, lanes| {
-        let lanes: Lanes<Envelope> = lanes;
-        run_core(runtime, lanes, config.clone(), told.clone())
-    });
-    (process, verdict)
 }
 
 /// Runs one seed.

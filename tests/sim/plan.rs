@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelog::config::BrokerConfig;
-use corelog::config::load::{Sources, load};
 use corelog::runtime::sim::Random;
+
+use crate::broker;
 
 /// Cores of a broker at most.
 const CORES_MAX: u64 = 3;
@@ -132,8 +133,7 @@ impl Plan {
 
     /// The broker's configuration.
     pub fn config(&self) -> Arc<BrokerConfig> {
-        let sources = Sources { file: None, environment: &[], overrides: &self.overrides };
-        Arc::new(load(&sources).expect("a good configuration").config)
+        broker::config(&self.overrides)
     }
 }
 
@@ -142,16 +142,14 @@ fn pick<T: Copy>(random: &mut Random, of: &[T]) -> T {
 }
 
 fn overrides(random: &mut Random, durability: Durability, partitions: i32) -> Vec<String> {
-    let mut overrides = vec![
-        "log.dirs=/data".to_owned(),
-        "listeners=PLAINTEXT://0.0.0.0:9092".to_owned(),
-        "advertised.listeners=PLAINTEXT://broker:9092".to_owned(),
+    let mut overrides = broker::PLACE.map(str::to_owned).to_vec();
+    overrides.extend([
         format!("num.partitions={partitions}"),
         format!("log.index.interval.bytes={}", pick(random, &[0, 100, 4096])),
         // An index that is full closes its segment: small ones make many segments.
         format!("log.index.size.max.bytes={}", pick(random, &[24, 100, 10_485_760])),
         format!("max.incremental.fetch.session.cache.slots={}", pick(random, &[1, 1000])),
-    ];
+    ]);
     if random.below(3) == 0 {
         overrides.push(format!("log.roll.ms={}", random.between(5..=50)));
     }

@@ -13,6 +13,8 @@
 //! Once faults stop, every group settles within a bounded time: its members are steady, the broker
 //! describes them as they see themselves, and every partition has exactly one owner.
 
+#[path = "../sim/broker.rs"]
+mod broker;
 mod classic;
 #[path = "../sim/client.rs"]
 mod client;
@@ -32,8 +34,6 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use corelog::broker::{Verdict, run_core};
-use corelog::mesh::Envelope;
 use corelog::runtime::sim::{Chance, Faults, MachineId, ProcessId, World};
 use corelog::runtime::{Lanes, Runtime};
 
@@ -105,7 +105,7 @@ impl Run {
         world.set_socket_buffer_bytes(plan.socket_buffer_bytes);
         let machine = world.machine("broker");
         let clients = world.machine("clients");
-        let broker = start_broker(&world, machine, &plan, plan.cores);
+        let (broker, _) = broker::start(&world, machine, plan.cores, plan.config());
         let mut seen = Seen::default();
         for group in &plan.groups {
             seen.groups.insert(group.name.clone(), seen::Group::default());
@@ -227,7 +227,8 @@ impl Run {
                 self.world.kill(self.broker);
             }
         }
-        self.broker = start_broker(&self.world, self.machine, &self.plan, cores_then);
+        let config = self.plan.config();
+        (self.broker, _) = broker::start(&self.world, self.machine, cores_then, config);
     }
 
     /// Waits until every group has settled.
@@ -254,15 +255,6 @@ impl Run {
             }
         });
     }
-}
-
-fn start_broker(world: &World, machine: MachineId, plan: &Plan, cores: u16) -> ProcessId {
-    let config = plan.config();
-    let verdict = Verdict::default();
-    world.start_process(machine, "broker", cores, move |runtime, lanes| {
-        let lanes: Lanes<Envelope> = lanes;
-        run_core(runtime, lanes, config.clone(), verdict.clone())
-    })
 }
 
 /// Runs one seed.

@@ -2,13 +2,10 @@
 //! come in order all the same, however its requests are cut.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use corelog::broker::{Verdict, run_core};
-use corelog::config::load::{Sources, load};
 use corelog::protocol::frame::RequestHeader;
 use corelog::protocol::group_membership::{
     FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse,
@@ -17,6 +14,7 @@ use corelog::protocol::{ErrorCode, Message, Str};
 use corelog::runtime::Runtime;
 use corelog::runtime::sim::{Random, World};
 
+use super::broker;
 use super::client::Connection;
 
 /// Seeds that are run.
@@ -29,19 +27,9 @@ const REQUESTS: usize = 400;
 const OUTSTANDING_MAX: usize = 20;
 
 fn start_broker(world: &World) {
-    let overrides = [
-        "node.id=1",
-        "log.dirs=/data",
-        "listeners=PLAINTEXT://0.0.0.0:9092",
-        "advertised.listeners=PLAINTEXT://broker:9092",
-    ]
-    .map(str::to_owned);
-    let sources = Sources { file: None, environment: &[], overrides: &overrides };
-    let config = Arc::new(load(&sources).expect("a good configuration").config);
-    let machine = world.machine("broker");
-    world.start_process(machine, "broker", 3, move |runtime: Runtime, lanes| {
-        run_core(runtime, lanes, config.clone(), Verdict::default())
-    });
+    let mut overrides = broker::PLACE.map(str::to_owned).to_vec();
+    overrides.push("node.id=1".to_owned());
+    broker::start(world, world.machine("broker"), 3, broker::config(&overrides));
 }
 
 /// Waits until the coordinators of all groups answer.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelog::config::BrokerConfig;
-use corelog::config::load::{Sources, load};
 use corelog::runtime::sim::Random;
+
+use crate::broker;
 
 /// Cores of a broker at most.
 const CORES_MAX: u64 = 3;
@@ -141,8 +142,7 @@ impl Plan {
 
     /// The broker's configuration.
     pub fn config(&self) -> Arc<BrokerConfig> {
-        let sources = Sources { file: None, environment: &[], overrides: &self.overrides };
-        Arc::new(load(&sources).expect("a good configuration").config)
+        broker::config(&self.overrides)
     }
 }
 
@@ -151,10 +151,8 @@ fn pick<T: Copy>(random: &mut Random, of: &[T]) -> T {
 }
 
 fn overrides(random: &mut Random, is_durable: bool) -> Vec<String> {
-    let mut overrides = vec![
-        "log.dirs=/data".to_owned(),
-        "listeners=PLAINTEXT://0.0.0.0:9092".to_owned(),
-        "advertised.listeners=PLAINTEXT://broker:9092".to_owned(),
+    let mut overrides = broker::PLACE.map(str::to_owned).to_vec();
+    overrides.extend([
         "auto.create.topics.enable=false".to_owned(),
         format!("offsets.topic.num.partitions={}", random.between(1..=4)),
         format!("group.initial.rebalance.delay.ms={}", pick(random, &[0, 100])),
@@ -165,7 +163,7 @@ fn overrides(random: &mut Random, is_durable: bool) -> Vec<String> {
         format!("group.consumer.heartbeat.interval.ms={}", pick(random, &[120, 200])),
         format!("group.consumer.assignment.interval.ms={}", pick(random, &[0, 0, 50, 400])),
         format!("group.consumer.assignors={}", pick(random, &["uniform", "range,uniform"])),
-    ];
+    ]);
     if random.below(3) == 0 {
         // An index that is full closes its segment: small ones make many segments.
         overrides.push("log.index.size.max.bytes=24".to_owned());

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::group::classic::member::{Member, kept_protocols};
+use crate::group::classic::member::Member;
 use crate::group::classic::{After, Classic, State, Step, millis};
 use crate::group::message::{Answer, Join, Joined, Synced, Ticket};
 use crate::group::record::{GroupValue, kept};
@@ -154,7 +154,7 @@ impl Classic {
 
     fn restate(&mut self, step: &mut Step<'_>, ticket: Ticket, join: &Join, id: &Str) {
         let before = self.change(id, |member| {
-            member.protocols = kept_protocols(join);
+            member.protocols = join.kept_protocols().collect();
             member.rebalance_timeout_ms = join.rebalance_timeout_ms;
             member.session_timeout_ms = join.session_timeout_ms;
             member.joining.replace(ticket)

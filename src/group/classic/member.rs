@@ -1,7 +1,5 @@
 //! A member of a classic group.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use crate::base::Instant;
@@ -39,7 +37,7 @@ impl Member {
             client_host: kept(&join.client_host),
             rebalance_timeout_ms: join.rebalance_timeout_ms,
             session_timeout_ms: join.session_timeout_ms,
-            protocols: kept_protocols(join),
+            protocols: join.kept_protocols().collect(),
             assignment: Bytes::new(),
             joining: None,
             syncing: None,
@@ -134,11 +132,4 @@ impl Member {
             assignment: self.assignment.clone(),
         }
     }
-}
-
-/// A Join's protocols, not holding on to its frame. A name given twice counts once.
-pub(super) fn kept_protocols(join: &Join) -> Vec<(Str, Bytes)> {
-    let mut names: BTreeSet<&Str> = BTreeSet::new();
-    let new_ones = join.protocols.iter().filter(|(name, _)| names.insert(name));
-    new_ones.map(|(name, metadata)| (kept(name), Bytes::copy_from_slice(metadata))).collect()
 }

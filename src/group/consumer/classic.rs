@@ -118,14 +118,9 @@ impl Consumer {
 
     fn said_by(&self, id: &Str, join: &Join, subscription: &Subscription) -> Said {
         let before = self.members.get(id).map(|member| member.said.clone()).unwrap_or_default();
-        let mut names: BTreeSet<&Str> = BTreeSet::new();
-        let new_ones = join.protocols.iter().filter(|(name, _)| names.insert(name));
-        let protocols: Vec<ClassicProtocolValue> = new_ones
-            .map(|(name, metadata)| ClassicProtocolValue {
-                name: kept(name),
-                metadata: Bytes::copy_from_slice(metadata),
-            })
-            .collect();
+        let protocols = join.kept_protocols();
+        let protocols: Vec<ClassicProtocolValue> =
+            protocols.map(|(name, metadata)| ClassicProtocolValue { name, metadata }).collect();
         let session_timeout_ms = join.session_timeout_ms;
         Said {
             instance: join.instance.as_ref().map(kept).or(before.instance),

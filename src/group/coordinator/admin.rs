@@ -17,10 +17,38 @@ const DEAD: &str = "Dead";
 /// The version of DescribeGroups from which an unknown group is an error.
 const VERSION_UNKNOWN_GROUP: i16 = 6;
 
+/// The states' names of groups of both protocols.
+const STATES: [&str; 6] = [
+    State::Empty.name(),
+    State::PreparingRebalance.name(),
+    State::CompletingRebalance.name(),
+    State::Stable.name(),
+    ConsumerState::Assigning.name(),
+    ConsumerState::Reconciling.name(),
+];
+
+impl List {
+    /// What a request asks for, in any case of letters. Texts that name no state or type are not
+    /// kept, however many there are: they match nothing.
+    pub fn of(states: &[Str], types: &[Str]) -> Self {
+        Self { states: known(states, &STATES), types: known(types, &[CLASSIC, CONSUMER]) }
+    }
+}
+
+fn known(asked: &[Str], names: &[&'static str]) -> Vec<Str> {
+    let is_asked = |name: &&&str| asked.iter().any(|one| one.trim().eq_ignore_ascii_case(name));
+    let mut found: Vec<Str> =
+        names.iter().filter(is_asked).map(|name| Str::from_static_str(name)).collect();
+    if found.is_empty() && !asked.is_empty() {
+        found.push(Str::from_static_str("none of them"));
+    }
+    found
+}
+
 impl Coordinator {
     pub(super) fn list(&self, list: &List) -> Vec<Listed> {
         let has = |filter: &[Str], name: &str| {
-            filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(name))
+            filter.is_empty() || filter.iter().any(|one| **one == *name)
         };
         let listed = |id: &Str, kind: &Kind| match kind {
             Kind::Classic(classic) => Listed {
