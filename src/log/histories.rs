@@ -77,6 +77,7 @@ impl Life {
             recovery_point: model.recovery_point,
             log_start: model.start,
             clean: model.was_closed,
+            journaled: Vec::new(),
         };
         let (log, opened) = Log::open(&runtime, setup).await.expect("it opens");
         if last == Farewell::PowerCut {

@@ -70,6 +70,9 @@ pub struct Setup {
     pub log_start: Offset,
     /// Whether the process that last wrote the log closed it (`.kafka_cleanshutdown`).
     pub clean: bool,
+    /// Where the batches begin that the journal has of this log, ascending: if one of them is not
+    /// in the files, nothing behind it counts ([`journal`](super::journal)).
+    pub journaled: Vec<Offset>,
 }
 
 /// What opening a log took.

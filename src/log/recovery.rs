@@ -246,10 +246,11 @@ impl Loader<'_> {
             let checked = self.check_segment(candidate, trusted).await?;
             checked_end = Some(checked.end);
             let next_base = candidates.get(at + 1).map(|next| next.segment.base);
-            // A power cut may take a segment's end and leave the next one; what is compacted has
-            // gaps of its own.
-            let has_gap = !self.setup.config.compact_policy
-                && next_base.is_some_and(|base| base > checked.end);
+            // A power cut may take a segment's end and leave the next one. What is compacted has
+            // gaps of its own, but none where the journal has a batch.
+            let may_have_gap = self.setup.config.compact_policy
+                && self.setup.journaled.binary_search(&checked.end).is_err();
+            let has_gap = !may_have_gap && next_base.is_some_and(|base| base > checked.end);
             if let Some(base) = next_base.filter(|base| *base < checked.end) {
                 tracing::warn!(directory = %self.home.directory().display(), segment = %base,
                     end = %checked.end,
@@ -447,7 +448,6 @@ impl Candidate {
     }
 }
 
-/// What the log has to know of a batch; `None` for offsets that can not be.
 /// What the log has to know of a stored batch; `None` when its offsets can not be.
 pub(super) fn meta_of(header: &BatchHeader) -> Option<BatchMeta> {
     let base_offset = Offset::from_wire(header.base_offset)?;

@@ -80,6 +80,7 @@ pub(super) fn setup(config: &LogConfig) -> Setup {
         recovery_point: Offset::ZERO,
         log_start: Offset::ZERO,
         clean: false,
+        journaled: Vec::new(),
     }
 }
 

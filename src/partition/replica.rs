@@ -151,6 +151,7 @@ impl Partition {
             recovery_point: open.recovery_point,
             log_start: open.log_start,
             clean: open.clean,
+            journaled: open.journaled.iter().map(journal::Entry::base_offset).collect(),
         };
         let (log, opened) = Log::open(runtime, setup).await?;
         let replayed = journal::replay(runtime, &log, &open.journaled).await?;

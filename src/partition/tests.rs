@@ -22,6 +22,7 @@ async fn open(runtime: &Runtime) -> Log {
         recovery_point: Offset::ZERO,
         log_start: Offset::ZERO,
         clean: false,
+        journaled: Vec::new(),
     };
     Log::open(runtime, setup).await.expect("the log opens").0
 }

@@ -75,7 +75,7 @@ pub enum Stop {
     CleanCutShort(Duration),
     /// The machine loses power.
     Crash,
-    /// Writes and syncs fail for a while, then `kill -9`.
+    /// Writes and syncs fail for a while, then `kill -9`, or a loss of power in a durable run.
     BadDisk(Duration),
 }
 

@@ -29,6 +29,13 @@ pub struct Entry {
     generation: u64,
 }
 
+impl Entry {
+    /// Where the batch begins in its log.
+    pub fn base_offset(&self) -> Offset {
+        self.base_offset
+    }
+}
+
 /// What the journals of a directory have.
 #[derive(Clone, Debug, Default)]
 pub struct Found {

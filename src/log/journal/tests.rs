@@ -1,6 +1,9 @@
 //! Journals on a simulated disk: power cuts, full files, damage, stale histories.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::base::{LeaderEpoch, Offset, PartitionKey, ShardId, Uuid};
 use crate::log::testing::{append, batch, offset, read_all};
@@ -9,7 +12,7 @@ use crate::runtime::sim::{Chance, Faults, MachineId, World, block_on};
 use crate::runtime::{OpenMode, Runtime};
 
 use super::format::{EntryHeader, HEADER_BYTES, file_name, header};
-use super::{Found, Journal, replay};
+use super::{Entry, Found, Journal, replay};
 
 const DATA: &str = "/data";
 const PARTITIONS: i32 = 3;
@@ -20,12 +23,19 @@ fn key(partition: i32) -> PartitionKey {
 }
 
 async fn open_log(runtime: &Runtime, partition: i32) -> Log {
+    reopen_log(runtime, partition, &[]).await
+}
+
+/// Opens the log of a partition; those with odd numbers are of a compacted topic.
+async fn reopen_log(runtime: &Runtime, partition: i32, entries: &[Entry]) -> Log {
+    let compact_policy = partition % 2 == 1;
     let setup = Setup {
         directory: PathBuf::from(format!("{DATA}/t-{partition}")),
-        config: LogConfig { segment_bytes: 2000, ..LogConfig::default() },
+        config: LogConfig { segment_bytes: 2000, compact_policy, ..LogConfig::default() },
         recovery_point: Offset::ZERO,
         log_start: Offset::ZERO,
         clean: false,
+        journaled: entries.iter().map(Entry::base_offset).collect(),
     };
     Log::open(runtime, setup).await.expect("the log opens").0
 }
@@ -50,8 +60,9 @@ async fn append_durably(journal: &Journal, log: &Log, partition: i32, batch: App
 /// What comes back into the partition's log, and how many batches the log then has.
 async fn recover(runtime: &Runtime, partition: i32) -> (usize, usize) {
     let found = Found::find(runtime, Path::new(DATA)).await.expect("they are read");
-    let log = open_log(runtime, partition).await;
-    let count = replay(runtime, &log, found.entries(key(partition))).await.expect("it replays");
+    let entries = found.entries(key(partition));
+    let log = reopen_log(runtime, partition, entries).await;
+    let count = replay(runtime, &log, entries).await.expect("it replays");
     (count, read_all(&log, Offset::ZERO, log.end(), 1 << 20).await.len())
 }
 
@@ -110,6 +121,49 @@ fn what_was_answered_is_there_after_a_power_cut_however_often_files_are_written_
     assert!(replayed > 100, "{replayed}");
 }
 
+/// Appends to all logs, and tells how many batches of each are durable.
+async fn append_for_ever(runtime: Runtime, told: Arc<[AtomicU64; PARTITIONS as usize]>) {
+    runtime.disk().create_directories(Path::new(DATA)).await.expect("it is made");
+    runtime.disk().sync_directory(Path::new("/")).await.expect("it is synced");
+    let journal = journal(&runtime, 100_000);
+    for partition in 0..PARTITIONS {
+        let (runtime, journal, told) = (runtime.clone(), journal.clone(), told.clone());
+        runtime.clone().spawn("appends", async move {
+            let log = open_log(&runtime, partition).await;
+            for base in 0.. {
+                let next = batch(base, 1, 700, 1000);
+                append_durably(&journal, &log, partition, next).await;
+                told[partition as usize].store(base + 1, Ordering::Relaxed);
+            }
+        });
+    }
+    runtime.sleep(Duration::MAX).await;
+}
+
+#[test]
+fn a_power_cut_just_behind_a_roll_loses_nothing_that_was_answered() {
+    for seed in 0..150 {
+        let world = World::new(seed);
+        let machine = world.machine("host");
+        let answered: Arc<[AtomicU64; PARTITIONS as usize]> = Arc::default();
+        let told = answered.clone();
+        let main = move |runtime: Runtime, _| {
+            let told = told.clone();
+            async move { append_for_ever(runtime, told).await }
+        };
+        world.start_process::<(), _, _>(machine, "journal", 1, main);
+        world.run_for(Duration::from_micros(8000 + 170 * seed));
+        world.crash(machine);
+        world.run(machine, move |runtime| async move {
+            for partition in 0..PARTITIONS {
+                let (_, batches) = recover(&runtime, partition).await;
+                let answered = answered[partition as usize].load(Ordering::Relaxed);
+                assert!(batches as u64 >= answered, "seed {seed}, {partition}: {answered}");
+            }
+        });
+    }
+}
+
 #[test]
 fn a_journal_is_removed_when_it_is_closed_and_takes_nothing_then() {
     block_on(3, |runtime| async move {
@@ -131,7 +185,7 @@ fn a_journal_is_removed_when_it_is_closed_and_takes_nothing_then() {
 fn while_the_journal_fails_logs_are_synced_and_later_it_is_tried_again() {
     let world = World::new(5);
     let machine = world.machine("host");
-    let second = std::time::Duration::from_secs(1);
+    let second = Duration::from_secs(1);
     let process =
         world.start_process::<(), _, _>(machine, "journal", 1, move |runtime, _| async move {
             runtime.disk().create_directories(Path::new(DATA)).await.expect("it is made");
