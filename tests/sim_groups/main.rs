@@ -66,7 +66,7 @@ const SEEDS: u64 = 2000;
 const STEPS_MAX: u64 = 200_000;
 
 /// Seeds that once failed, each with what it found.
-const KEPT: [(u64, &str); 5] = [
+const KEPT: [(u64, &str); 6] = [
     (47, "a clock that was put back held up assignments, and new topics that match a pattern"),
     (56, "the same, after writes to disk had failed"),
     (
@@ -74,6 +74,7 @@ const KEPT: [(u64, &str); 5] = [
         "a loss of power took what a segment of a compacted topic had, left the next one, and the \
          journal was not asked for what lies between",
     ),
+    (975, "groups were loaded again from what a failed sync had left in the page cache"),
     (
         3513,
         "a static member came back with the other protocol while its group rebalanced: what a member \

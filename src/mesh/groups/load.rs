@@ -1,5 +1,6 @@
 //! Loading a coordinator: every record of its partition is replayed.
 
+use std::io;
 use std::rc::Rc;
 
 use crate::group::Record;
@@ -28,6 +29,11 @@ pub(super) async fn load(host: Rc<Host>) {
     });
     let read = read.await;
     let partition = host.partition.key().partition;
+    // What a failed sync left in the page cache was refused, and may be gone at the next start.
+    let read = match host.partition.is_failed() {
+        true => Err(io::Error::other("a sync of its log failed")),
+        false => read,
+    };
     if let Err(error) = read {
         // Its groups stay unavailable: half of their offsets would be worse than none.
         tracing::error!(topic = %host.partition.topic(), partition, %error,
