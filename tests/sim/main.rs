@@ -79,7 +79,7 @@ const SUPERVISED_AFTER: Duration = Duration::from_secs(5);
 const DISK_BYTES_MAX: u64 = 1 << 40;
 
 /// Seeds of each kind that run unless told otherwise.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 1000;
 
 /// Seeds that run twice.
 const REPEATED: u64 = 20;

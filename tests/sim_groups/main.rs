@@ -4,7 +4,7 @@
 //! One seed decides everything: groups and members, what these do and when (leave, crash, pause for
 //! longer than their session, subscribe anew, change the protocol), connections that are cut, the
 //! broker being killed, ended, deprived of power or of its disk, its wall clock jumping back and
-//! forth, topics coming, going and growing. `SIM_SEEDS` sets how many seeds run (2,000 by default),
+//! forth, topics coming, going and growing. `SIM_SEEDS` sets how many seeds run (3,000 by default),
 //! `SIM_SEED` names one to run alone; `SIM_TRACE=1` prints what members ask and hear.
 //!
 //! Checked at every answer: a partition has one owner (per generation in classic groups; in others
@@ -60,7 +60,7 @@ const LIVED_FOR: Duration = Duration::from_millis(900);
 const DIED_WITHIN: Duration = Duration::from_millis(200);
 
 /// Seeds that run unless told otherwise.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 3000;
 
 /// What one run may take.
 const STEPS_MAX: u64 = 200_000;
