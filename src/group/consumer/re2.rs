@@ -5,17 +5,22 @@
 //! octal and punctuation escapes, `{` and `]` that stand for themselves, `[` within brackets,
 //! `&&` and `~~` without meaning there, and `\d`, `\s`, `\w` of ASCII alone. What RE2 refuses is
 //! refused, in the words of RE2/J. Captures become plain groups, and greed is left out where it
-//! is swapped, for only whether a name matches counts.
+//! is swapped, for only whether a name matches counts. What would take too long to compile is
+//! refused ([`cost`]); RE2/J takes it.
 //!
 //! Known differences, none of which matters for names of topics, which are ASCII: any Unicode
 //! property that `regex` knows is allowed, not categories and scripts alone; `\b` and `\B` see
 //! letters beyond ASCII; escapes of surrogates are refused; a repetition right behind a `{` that
 //! stands for itself repeats it, which RE2/J takes for two repetitions.
 
+mod cost;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::iter::Peekable;
 use std::str::Chars;
+
+use cost::{Class, Cost, Set, Times};
 
 /// Times a repetition may be asked for.
 const REPEAT_MAX: u32 = 1000;
@@ -28,13 +33,16 @@ const POSIX_CLASSES: [&str; 14] = [
     "space", "upper", "word", "xdigit",
 ];
 
+/// What is said of an expression that costs too much.
+pub(super) const TOO_LARGE: &str = "expression is too large";
+
 const BAD_ESCAPE: &str = "invalid escape sequence";
 const BAD_RANGE: &str = "invalid character class range";
 const BAD_PERL: &str = "invalid or unsupported Perl syntax";
 const BAD_NAME: &str = "invalid named capture";
 const BAD_REPEAT: &str = "invalid repeat count";
 
-/// Translates an expression, or says why RE2 would refuse it.
+/// Translates an expression, or says why RE2 would refuse it or why it is not compiled.
 pub(super) fn translate(expression: &str) -> Result<String, &'static str> {
     let mut translator = Translator {
         input: expression.chars().peekable(),
@@ -43,8 +51,11 @@ pub(super) fn translate(expression: &str) -> Result<String, &'static str> {
         depth: 0,
         last: Last::Nothing,
         flags: String::new(),
+        cost: Cost::default(),
+        may_end_posix: true,
     };
     translator.expression()?;
+    translator.cost.check()?;
     Ok(translator.output)
 }
 
@@ -68,6 +79,9 @@ struct Translator<'a> {
     /// Flags for the rest of the group, to be written before the next item: in RE2, a repetition
     /// right behind them is one of the item before them.
     flags: String,
+    cost: Cost,
+    /// Whether a `:]` may follow: looked for once, not by each `[:` to the end.
+    may_end_posix: bool,
 }
 
 impl Translator<'_> {
@@ -78,13 +92,21 @@ impl Translator<'_> {
                     self.open()?;
                     continue;
                 }
-                '*' | '+' | '?' => {
-                    self.repeat(&mut String::from(next))?;
+                '*' => {
+                    self.repeat("*", Times { least: 0, most: None })?;
+                    continue;
+                }
+                '+' => {
+                    self.repeat("+", Times { least: 1, most: None })?;
+                    continue;
+                }
+                '?' => {
+                    self.repeat("?", Times { least: 0, most: Some(1) })?;
                     continue;
                 }
                 '{' => {
-                    if let Some(mut bounds) = self.bounds()? {
-                        self.repeat(&mut bounds)?;
+                    if let Some(times) = self.bounds()? {
+                        self.repeat(&bounds_text(times), times)?;
                         continue;
                     }
                 }
@@ -94,15 +116,23 @@ impl Translator<'_> {
             match next {
                 ')' => self.close()?,
                 '|' => {
+                    self.end_branch();
                     self.output.push('|');
+                    self.cost.add_branch();
                     self.last = Last::Nothing;
                 }
                 '[' => {
                     self.class()?;
                     self.last = Last::Item;
                 }
-                '.' | '^' | '$' => {
+                '.' => {
                     self.output.push(next);
+                    self.cost.add_set(Set::Negated);
+                    self.last = Last::Item;
+                }
+                '^' | '$' => {
+                    self.output.push(next);
+                    self.cost.add_assertion();
                     self.last = Last::Item;
                 }
                 '\\' => self.escape()?,
@@ -118,6 +148,7 @@ impl Translator<'_> {
 
     fn literal(&mut self, literal: char) {
         put(&mut self.output, literal);
+        self.cost.add_literal(literal);
         self.last = Last::Item;
     }
 
@@ -135,6 +166,7 @@ impl Translator<'_> {
     fn open_group(&mut self, opening: &str) -> Result<(), &'static str> {
         self.write_flags();
         self.output.push_str(opening);
+        self.cost.open();
         self.depth += 1;
         self.last = Last::Nothing;
         if self.depth > DEPTH_MAX { Err("expression nests too deeply") } else { Ok(()) }
@@ -142,9 +174,17 @@ impl Translator<'_> {
 
     fn close(&mut self) -> Result<(), &'static str> {
         self.depth = self.depth.checked_sub(1).ok_or("unexpected )")?;
+        self.end_branch();
         self.output.push(')');
+        self.cost.close();
         self.last = Last::Item;
         Ok(())
+    }
+
+    fn end_branch(&mut self) {
+        if self.last == Last::Nothing {
+            self.cost.add_empty();
+        }
     }
 
     /// What follows `(?`: a name, or flags for a group or for the rest of the group around.
@@ -180,7 +220,7 @@ impl Translator<'_> {
         on.retain(|flag| !off.contains(flag));
         let dash = if off.is_empty() { "" } else { "-" };
         match end {
-            ':' => self.open_group(&format!("(?{on}{dash}{off}:")),
+            ':' => self.open_group(&format!("(?{on}{dash}{off}:"))?,
             _ => {
                 if !on.is_empty() || !off.is_empty() {
                     let _ = write!(self.flags, "(?{on}{dash}{off})");
@@ -188,9 +228,12 @@ impl Translator<'_> {
                 if self.last == Last::Repetition {
                     self.last = Last::Item;
                 }
-                Ok(())
             }
         }
+        if on.contains('i') || off.contains('i') {
+            self.cost.set_ignores_case(on.contains('i'));
+        }
+        Ok(())
     }
 
     fn name(&mut self) -> Result<(), &'static str> {
@@ -207,22 +250,23 @@ impl Translator<'_> {
         self.open_group("(?:")
     }
 
-    fn repeat(&mut self, operator: &mut String) -> Result<(), &'static str> {
+    fn repeat(&mut self, operator: &str, times: Times) -> Result<(), &'static str> {
         match self.last {
             Last::Nothing => return Err("missing argument to repetition operator"),
             Last::Repetition => return Err("invalid nested repetition operator"),
             Last::Item => {}
         }
-        if self.eat('?') {
-            operator.push('?');
-        }
         self.output.push_str(operator);
+        if self.eat('?') {
+            self.output.push('?');
+        }
+        self.cost.repeat(times);
         self.last = Last::Repetition;
         Ok(())
     }
 
     /// What follows `{` when it is a repetition, which is then passed over.
-    fn bounds(&mut self) -> Result<Option<String>, &'static str> {
+    fn bounds(&mut self) -> Result<Option<Times>, &'static str> {
         let mut ahead = self.input.clone();
         let Some(least) = number(&mut ahead) else { return Ok(None) };
         let most = if ahead.next_if_eq(&',').is_none() {
@@ -240,11 +284,7 @@ impl Translator<'_> {
             return Err(BAD_REPEAT);
         }
         self.input = ahead;
-        Ok(Some(match most {
-            Some(most) if most == least => format!("{{{least}}}"),
-            Some(most) => format!("{{{least},{most}}}"),
-            None => format!("{{{least},}}"),
-        }))
+        Ok(Some(Times { least, most }))
     }
 
     /// What follows a backslash outside of brackets.
@@ -253,18 +293,20 @@ impl Translator<'_> {
             Some(&edge @ ('A' | 'z' | 'b' | 'B')) => {
                 self.output.push('\\');
                 self.output.push(edge);
+                self.cost.add_assertion();
                 self.input.next();
             }
             Some('Q') => {
                 self.input.next();
                 return self.quoted();
             }
-            _ => {
-                if !self.class_escape()? {
+            _ => match self.class_escape()? {
+                Some(set) => self.cost.add_set(set),
+                None => {
                     let escaped = self.char_escape()?;
-                    put(&mut self.output, escaped);
+                    self.literal(escaped);
                 }
-            }
+            },
         }
         self.last = Last::Item;
         Ok(())
@@ -281,21 +323,21 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// Writes the class that an escape stands for; false, and nothing is read, when it is none.
-    fn class_escape(&mut self) -> Result<bool, &'static str> {
-        let class = match self.input.peek() {
-            Some('d') => "[0-9]",
-            Some('D') => "[^0-9]",
-            Some('s') => r"[\t\n\x0C\r ]",
-            Some('S') => r"[^\t\n\x0C\r ]",
-            Some('w') => "[0-9A-Za-z_]",
-            Some('W') => "[^0-9A-Za-z_]",
-            Some('p' | 'P') => return self.property().map(|()| true),
-            _ => return Ok(false),
+    /// Writes the class that an escape stands for; `None`, and nothing is read, when it is none.
+    fn class_escape(&mut self) -> Result<Option<Set>, &'static str> {
+        let (class, set) = match self.input.peek() {
+            Some('d') => ("[0-9]", Set::Ascii),
+            Some('D') => ("[^0-9]", Set::Negated),
+            Some('s') => (r"[\t\n\x0C\r ]", Set::Ascii),
+            Some('S') => (r"[^\t\n\x0C\r ]", Set::Negated),
+            Some('w') => ("[0-9A-Za-z_]", Set::Ascii),
+            Some('W') => ("[^0-9A-Za-z_]", Set::Negated),
+            Some('p' | 'P') => return self.property().map(|()| Some(Set::Property)),
+            _ => return Ok(None),
         };
         self.input.next();
         self.output.push_str(class);
-        Ok(true)
+        Ok(Some(set))
     }
 
     /// `pN`, `p{Name}`, `p{^Name}`, and the same with `P`.
@@ -376,42 +418,52 @@ impl Translator<'_> {
     /// What follows `[`.
     fn class(&mut self) -> Result<(), &'static str> {
         const UNCLOSED: &str = "missing closing ]";
+        let mut class = Class::default();
         self.output.push('[');
         if self.eat('^') {
             self.output.push('^');
+            class.negate();
         }
         let mut is_first = true;
         while is_first || self.input.peek() != Some(&']') {
             is_first = false;
-            match self.input.peek().copied() {
+            let set = match self.input.peek().copied() {
                 None => return Err(UNCLOSED),
-                Some('[') if self.posix_class()? => continue,
+                Some('[') => self.posix_class()?,
                 Some('\\') => {
                     let before = self.input.clone();
                     self.input.next();
-                    if self.class_escape()? {
-                        continue;
+                    let set = self.class_escape()?;
+                    if set.is_none() {
+                        self.input = before;
                     }
-                    self.input = before;
+                    set
                 }
-                Some(_) => {}
+                Some(_) => None,
+            };
+            if let Some(set) = set {
+                self.cost.add_set_to(&mut class, set);
+                continue;
             }
             let low = self.class_char(UNCLOSED)?;
             let mut ahead = self.input.clone();
             let is_range = ahead.next() == Some('-') && ahead.peek().is_some_and(|c| *c != ']');
             put(&mut self.output, low);
+            let mut high = low;
             if is_range {
                 self.input = ahead;
-                let high = self.class_char(UNCLOSED)?;
+                high = self.class_char(UNCLOSED)?;
                 if high < low {
                     return Err(BAD_RANGE);
                 }
                 self.output.push('-');
                 put(&mut self.output, high);
             }
+            class.add_range(low, high);
         }
         self.input.next();
         self.output.push(']');
+        self.cost.add_class(class);
         Ok(())
     }
 
@@ -423,28 +475,35 @@ impl Translator<'_> {
         }
     }
 
-    /// `[:name:]` or `[:^name:]` within brackets; false, and nothing is read, when it is none.
-    fn posix_class(&mut self) -> Result<bool, &'static str> {
+    /// `[:name:]` or `[:^name:]` within brackets; `None`, and nothing is read, when it is none.
+    fn posix_class(&mut self) -> Result<Option<Set>, &'static str> {
         let mut ahead = self.input.clone();
         ahead.next();
-        if ahead.next() != Some(':') {
-            return Ok(false);
+        if ahead.next() != Some(':') || !self.may_end_posix {
+            return Ok(None);
         }
         let mut name = String::new();
         loop {
             match ahead.next() {
-                None => return Ok(false),
+                None => {
+                    self.may_end_posix = false;
+                    return Ok(None);
+                }
                 Some(':') if ahead.peek() == Some(&']') => break,
                 Some(other) => name.push(other),
             }
         }
         ahead.next();
-        if !POSIX_CLASSES.contains(&name.strip_prefix('^').unwrap_or(&name)) {
+        let (plain, set) = match name.strip_prefix('^') {
+            Some(plain) => (plain, Set::Negated),
+            None => (name.as_str(), Set::Ascii),
+        };
+        if !POSIX_CLASSES.contains(&plain) {
             return Err(BAD_RANGE);
         }
         self.input = ahead;
         let _ = write!(self.output, "[:{name}:]");
-        Ok(true)
+        Ok(Some(set))
     }
 }
 
@@ -459,6 +518,15 @@ fn number(input: &mut Peekable<Chars>) -> Option<u32> {
         number = number.saturating_mul(10).saturating_add(digit.to_digit(10)?);
     }
     Some(number)
+}
+
+/// A repetition in braces, as `regex` reads it.
+fn bounds_text(Times { least, most }: Times) -> String {
+    match most {
+        Some(most) if most == least => format!("{{{least}}}"),
+        Some(most) => format!("{{{least},{most}}}"),
+        None => format!("{{{least},}}"),
+    }
 }
 
 /// Writes a character that stands for itself.

@@ -1,7 +1,7 @@
 //! Subscriptions by regular expression: which topics match.
 //!
 //! Expressions have the syntax of RE2 (KIP-848) and match whole names. They are compiled in
-//! bounded memory, and match in time linear in the name.
+//! bounded memory and time, and match in time linear in the name.
 
 use std::fmt;
 
@@ -11,7 +11,8 @@ use super::re2;
 
 /// Longest expression, in bytes: what a record's key can hold.
 pub const EXPRESSION_BYTES_MAX: usize = i16::MAX as usize;
-/// Memory a compiled expression may take, in bytes.
+/// Memory a compiled expression may take, in bytes. Long texts need more than half of it: 68 for
+/// each character of names that begin differently, 80 for a letter in both cases.
 const COMPILED_BYTES_MAX: usize = 4 << 20;
 
 /// A subscription by regular expression.
@@ -56,7 +57,7 @@ impl TopicPattern {
             .build()
             .map(Self)
             .map_err(|error| match error {
-                Error::CompiledTooBig(_) => "expression is too large",
+                Error::CompiledTooBig(_) => re2::TOO_LARGE,
                 // Names of Unicode properties are all that the translation does not look into.
                 _ => "invalid character class range",
             })
@@ -188,6 +189,57 @@ mod tests {
         }
         let alternatives = vec!["topic-of-some-length"; 1000].join("|");
         assert!(TopicPattern::new(&alternatives).is_ok());
+        let brackets = format!("[{}a]+", "[:".repeat(16_000));
+        assert!(TopicPattern::new(&brackets).is_ok_and(|pattern| pattern.matches(":[a")));
+    }
+
+    #[test]
+    fn what_would_hold_a_core_up_is_refused() {
+        let cases = [
+            // Copies of copies, each of which a name may be in.
+            "(a{1,100}){1,100}".to_owned(),
+            "(?:(?:a{1,30}){1,30}){1,30}".to_owned(),
+            "(a*){1000}(a?){1000}(a|){1000}(a|()){1000}".to_owned(),
+            "a*b*".repeat(8000),
+            "|".repeat(10_000),
+            r"(a|\b){1000}".repeat(20),
+            // Large classes: many, copied, or looked up in each case.
+            r"\PN".repeat(1000),
+            r"[\pL\pN]{1000}".to_owned(),
+            format!("[{}]", r"\pL".repeat(1000)),
+            format!("(?i){}", r"[\x{0}-\x{10FFFF}]".repeat(17)),
+            format!("(?i){}", r"\p{Any}".repeat(17)),
+            format!("(?i){}", r"[a\D]".repeat(17)),
+            format!("((?i){})", "[a[:^alpha:]]".repeat(17)),
+            format!("(?i:a|{})", r"[\x{80}-\x{1FFFF}]".repeat(17)),
+        ];
+        for expression in cases {
+            let found = TopicPattern::new(&expression).map(|_| ()).unwrap_err();
+            assert_eq!(found.reason, re2::TOO_LARGE, "{expression:.60}");
+        }
+    }
+
+    #[test]
+    fn what_people_write_is_compiled() {
+        let names: Vec<String> = (0..2000).map(|at| format!("topic-{at:08}")).collect();
+        let prefixes: Vec<String> = (0..1000).map(|at| format!("^topic-{at:08}-.*")).collect();
+        let cases = [
+            (names.join("|"), "topic-00001999"),
+            (format!("(?i){}", names.join("|")), "Topic-00001999"),
+            (prefixes.join("|"), "topic-00000999-x"),
+            (r"[a-z]{1,63}(\.[a-z]{1,63}){0,10}".to_owned(), "some.topic"),
+            (r"(?i)[\w-]+(\.[\w-]{1,249})*".to_owned(), "Some.topic-1"),
+            (r"(?i)\pL+[\pN_.-]*".to_owned(), "Topic-1"),
+            ("a{1000}|.{0,249}|b{1,1000}".to_owned(), "some.topic"),
+            // Case is ignored within the group alone.
+            (format!("(?i:A){}", r"[\x{0}-\x{10FFFF}]?".repeat(100)), "abc"),
+            (format!("(?i)(?-i){}", r"[a\D]?".repeat(100)), "abc"),
+        ];
+        for (expression, name) in cases {
+            let pattern = TopicPattern::new(&expression);
+            let pattern = pattern.unwrap_or_else(|error| panic!("{error}"));
+            assert!(pattern.matches(name), "{expression:.60}");
+        }
     }
 
     proptest! {
