@@ -42,6 +42,7 @@ async fn open(runtime: &Runtime) -> Log {
         recovery_point: Offset::ZERO,
         log_start: Offset::ZERO,
         clean: false,
+        journaled: Vec::new(),
     };
     let (log, _) = Log::open(runtime, setup).await.expect("a new log opens");
     log.begin_epoch(LeaderEpoch::ZERO, Offset::ZERO).await;

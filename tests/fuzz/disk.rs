@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use corelog::base::{Offset, PartitionKey, Timestamp, Uuid};
-use corelog::log::journal::{Found, replay};
+use corelog::log::journal::{Entry, Found, replay};
 use corelog::log::{AtLeast, Log, LogConfig, Setup};
 use corelog::partition::producers::ProducerStates;
 use corelog::protocol::builder::{BatchBuilder, NewRecord};
@@ -44,6 +44,7 @@ async fn open_and_read(runtime: Runtime, is_clean: bool) -> bool {
         recovery_point: Offset::ZERO,
         log_start: Offset::ZERO,
         clean: is_clean,
+        journaled: Vec::new(),
     };
     let Ok((log, _)) = Log::open(&runtime, setup).await else { return false };
     let end = log.end();
@@ -177,6 +178,7 @@ fn journal() -> Decoder {
                 recovery_point: Offset::ZERO,
                 log_start: Offset::ZERO,
                 clean: false,
+                journaled: found.entries(key).iter().map(Entry::base_offset).collect(),
             };
             let (log, _) = Log::open(&runtime, setup).await.expect("an empty log");
             let replayed = replay(&runtime, &log, found.entries(key)).await;
