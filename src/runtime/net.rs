@@ -143,6 +143,15 @@ impl StreamWriter {
         }
     }
 
+    /// As [`shutdown`](Self::shutdown), and what was not sent yet is forgotten: for a peer that
+    /// does not read, for which the system would keep it for minutes.
+    pub fn abandon(&self) {
+        match self {
+            Self::Real(writer) => writer.abandon(),
+            Self::Sim(writer) => writer.shutdown(),
+        }
+    }
+
     /// Ends both directions at once; a read or send that waits on either half ends.
     pub fn shutdown(&self) {
         match self {

@@ -232,7 +232,10 @@ fn large_slices_leave_by_sendfile_and_arrive_unchanged_at_a_slow_reader() {
     assert_eq!(received.len(), expected.len());
     assert!(received == expected, "bytes differ");
     assert!(counters.sendfile_bytes > 7 << 20, "{counters:?}");
-    assert!(counters.copied_bytes > 50_000, "{counters:?}");
+    // Once the socket is full, the rest of small slices leaves by it, too.
+    assert!(counters.copied_bytes > 10_000, "{counters:?}");
+    let sent = counters.sendfile_bytes + counters.copied_bytes;
+    assert_eq!(sent, expected.len() as u64, "{counters:?}");
 }
 
 #[test]

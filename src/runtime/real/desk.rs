@@ -67,6 +67,8 @@ fn choose(candidates: &[Candidate]) -> Option<usize> {
 pub(super) struct Desks {
     desks: Box<[Desk]>,
     bells: Arc<Bells>,
+    /// Connections of all cores, also those that are being accepted.
+    connections: AtomicUsize,
     connections_max: AtomicU32,
     /// The core that was given the latest connection.
     latest: AtomicUsize,
@@ -86,13 +88,23 @@ struct Desk {
 /// A connection's place among those of its core, given back when dropped. It keeps the place when
 /// it moves to another core: that core shall not be given fewer new ones for it.
 pub(super) struct Seat {
-    desks: Arc<Desks>,
+    ticket: Ticket,
     core: usize,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.desks.desks[self.core].open.fetch_sub(1, Ordering::Relaxed);
+        self.ticket.0.desks[self.core].open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The right to have one connection more, given back when dropped. It is taken before a connection
+/// is accepted: all cores accept at the same time.
+pub(super) struct Ticket(Arc<Desks>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -124,9 +136,11 @@ impl Desks {
                 (desk, receiver)
             })
             .unzip();
+        let connections = AtomicUsize::new(0);
         let connections_max = AtomicU32::new(u32::MAX);
         let latest = AtomicUsize::new(core_count.saturating_sub(1));
-        (Arc::new(Self { desks: desks.into(), bells, connections_max, latest }), inboxes)
+        let desks = desks.into();
+        (Arc::new(Self { desks, bells, connections, connections_max, latest }), inboxes)
     }
 
     /// Tells the other cores that `core` listens on `address`.
@@ -151,7 +165,7 @@ impl Desks {
     }
 
     /// A seat for a connection that `core` accepted on `address`: see the head of this file.
-    pub(super) fn seat(self: &Arc<Self>, core: usize, address: &SocketAddr) -> Seat {
+    pub(super) fn seat(&self, ticket: Ticket, core: usize, address: &SocketAddr) -> Seat {
         let count = self.desks.len();
         let latest = self.latest.load(Ordering::Relaxed);
         let now = sys::monotonic_nanos();
@@ -169,7 +183,7 @@ impl Desks {
         }
         desk.placed.fetch_add(1, Ordering::Relaxed);
         desk.open.fetch_add(1, Ordering::Relaxed);
-        Seat { desks: self.clone(), core: chosen }
+        Seat { ticket, core: chosen }
     }
 
     fn candidate(&self, core: usize, now: u64) -> Candidate {
@@ -204,10 +218,13 @@ impl Desks {
         self.connections_max.store(connections_max, Ordering::Relaxed);
     }
 
-    /// Whether no more connections may be accepted for now.
-    pub(super) fn are_full(&self) -> bool {
-        let open: usize = self.desks.iter().map(|desk| desk.open.load(Ordering::Relaxed)).sum();
-        open as u64 >= u64::from(self.connections_max.load(Ordering::Relaxed))
+    /// The right to accept one more connection; `None` while there are as many as there may be.
+    pub(super) fn ticket(self: &Arc<Self>) -> Option<Ticket> {
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        // Given back by its drop, when it was one too many.
+        let ticket = Ticket(self.clone());
+        let is_within = (before as u64) < u64::from(self.connections_max.load(Ordering::Relaxed));
+        is_within.then_some(ticket)
     }
 }
 
@@ -224,19 +241,24 @@ mod tests {
         desks.open(0, &address);
         desks.open(1, &address);
         desks.open(2, &other);
-        let seats: Vec<Seat> = (0..4).map(|_| desks.seat(0, &address)).collect();
+        let seat = |address: &SocketAddr| desks.seat(desks.ticket().expect("no bound"), 0, address);
+        let seats: Vec<Seat> = (0..4).map(|_| seat(&address)).collect();
         assert_eq!(seats.iter().map(Seat::core).collect::<Vec<_>>(), [0, 1, 0, 1]);
-        let elsewhere = desks.seat(0, &other);
+        let elsewhere = seat(&other);
         assert_eq!(elsewhere.core(), 2);
         assert!(desks.listens(2, &other) && !desks.listens(1, &other) && !desks.listens(3, &other));
         drop(seats);
         desks.close(1, &address);
-        let seats: Vec<Seat> = (0..2).map(|_| desks.seat(0, &address)).collect();
+        let seats: Vec<Seat> = (0..2).map(|_| seat(&address)).collect();
         assert!(seats.iter().all(|seat| seat.core() == 0), "only core 0 listens there");
         desks.limit(4);
-        assert!(!desks.are_full());
+        let fourth = desks.ticket();
+        assert!(fourth.is_some() && desks.ticket().is_none());
+        drop(fourth);
         desks.limit(3);
-        assert!(desks.are_full());
+        assert!(desks.ticket().is_none());
+        drop(seats);
+        assert!(desks.ticket().is_some());
     }
 
     #[test]
@@ -247,7 +269,10 @@ mod tests {
             for acceptors in 0..1 << 8 {
                 let (desks, _inboxes) = Desks::new(2, bells.clone());
                 (0..2).for_each(|core| desks.open(core, &address));
-                let seat = |turn: usize| desks.seat(acceptors >> turn & 1, &address);
+                let seat = |turn: usize| {
+                    let ticket = desks.ticket().expect("no bound");
+                    desks.seat(ticket, acceptors >> turn & 1, &address)
+                };
                 let _idle: Vec<Seat> = (0..idle).map(seat).collect();
                 let busy: Vec<Seat> = (idle..idle + 4).map(seat).collect();
                 let at_first = busy.iter().filter(|seat| seat.core() == 0).count();

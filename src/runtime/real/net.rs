@@ -23,7 +23,7 @@ use crate::runtime::Chunk;
 use crate::runtime::local::Notice;
 
 use super::core::Core;
-use super::desk::{Handed, Seat};
+use super::desk::{Handed, Seat, Ticket};
 use super::ring::{Readiness, Side, Watch};
 use super::sendfile;
 use super::sys::{self, Direction, More};
@@ -36,6 +36,10 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Wait between two looks whether a connection may be accepted again, when there are too many.
 const FULL_WAIT: Duration = Duration::from_millis(20);
+
+/// How long the kernel keeps what a peer does not read after its connection was ended; without it
+/// minutes.
+const UNSENT_KEPT_MS: libc::c_int = 10_000;
 
 type Accepted = crate::runtime::Accepted<StreamReader, StreamWriter>;
 
@@ -117,7 +121,7 @@ impl Listening {
             let result = self.accept_one().await;
             match result {
                 Some(Err(error)) => return self.arrive(Err(error)),
-                Some(Ok((stream, peer))) => self.place(stream, peer),
+                Some(Ok((ticket, stream, peer))) => self.place(ticket, stream, peer),
                 None => {}
             }
             self.core.pass().await;
@@ -125,15 +129,14 @@ impl Listening {
     }
 
     /// One connection; `None` when it failed in a way that says nothing of the next one.
-    async fn accept_one(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    async fn accept_one(&self) -> Option<io::Result<(Ticket, TcpStream, SocketAddr)>> {
         let accepting = self.watched.when_ready(Side::Read, || {
             if self.closed.get() {
                 return Err(io::ErrorKind::NotConnected.into());
             }
-            if self.core.desks().are_full() {
-                return Err(io::ErrorKind::QuotaExceeded.into());
-            }
-            self.socket.accept()
+            let ticket = self.core.desks().ticket();
+            let ticket = ticket.ok_or(io::Error::from(io::ErrorKind::QuotaExceeded))?;
+            self.socket.accept().map(|(stream, peer)| (ticket, stream, peer))
         });
         match accepting.await {
             Ok(accepted) => {
@@ -167,9 +170,9 @@ impl Listening {
     }
 
     /// Keeps a connection or hands it to the core that has the fewest.
-    fn place(&self, stream: TcpStream, peer: SocketAddr) {
+    fn place(&self, ticket: Ticket, stream: TcpStream, peer: SocketAddr) {
         let own = usize::from(self.core.shard().0);
-        let seat = self.core.desks().seat(own, &self.address);
+        let seat = self.core.desks().seat(ticket, own, &self.address);
         let handed =
             Handed { address: self.address, stream, peer, to: seat.core(), seat, moves: 0 };
         if handed.to == own {
@@ -497,8 +500,17 @@ impl StreamWriter {
         LentSocket(Arc::downgrade(&self.socket.stream))
     }
 
+    /// See [`StreamWriter`](crate::runtime::StreamWriter::abandon).
+    pub fn abandon(&self) {
+        // What can not be set leaves the kernel its time.
+        let _ = sys::forget_at_close(self.socket.as_fd());
+        self.shutdown();
+    }
+
     /// Ends both directions at once; a read or send that waits ends.
     pub fn shutdown(&self) {
+        let (level, option) = (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT);
+        let _ = sys::set_option(&*self.socket.stream, level, option, UNSENT_KEPT_MS);
         sys::shut_down(self.socket.as_fd(), Direction::Both);
     }
 }

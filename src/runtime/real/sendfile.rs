@@ -91,7 +91,7 @@ async fn send_gathered(socket: &Socket, chunks: &[Chunk], first: usize) -> io::R
         next += 1;
     }
     let mut rest = copied.as_slice();
-    let mut slices: Vec<IoSlice<'_>> = parts
+    let slices: Vec<IoSlice<'_>> = parts
         .iter()
         .map(|part| match part {
             Part::Bytes(bytes) => IoSlice::new(bytes),
@@ -103,9 +103,51 @@ async fn send_gathered(socket: &Socket, chunks: &[Chunk], first: usize) -> io::R
         })
         .collect();
     let more = if next < chunks.len() { More::Follows } else { More::Ends };
-    send_parts(socket, &mut slices, more).await?;
+    let total: usize = slices.iter().map(|slice| slice.len()).sum();
+    let sent = match total {
+        0 => 0,
+        _ => match sys::send_message(socket.as_fd(), &slices, more) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            sent => sent?,
+        },
+    };
+    drop(slices);
     core.give_scratch(copied);
+    if sent > 0 {
+        count_copied(core, sent);
+    }
+    if sent < total {
+        send_rest(socket, &chunks[first..next], sent).await?;
+    }
     Ok(next)
+}
+
+/// Sends `chunks` but for their first `sent` bytes, without copies: a peer that does not read must
+/// not keep any.
+async fn send_rest(socket: &Socket, chunks: &[Chunk], mut sent: usize) -> io::Result<()> {
+    for chunk in chunks {
+        let before = sent.min(chunk.length());
+        sent -= before;
+        match chunk {
+            Chunk::Bytes(bytes) if before < bytes.len() => {
+                send_bytes(socket, &bytes[before..]).await?;
+            }
+            Chunk::File(slice) if before < slice.length as usize => {
+                let position = slice.position + before as u64;
+                let length = slice.length - before as u32;
+                send_slice(socket, &FileSlice { position, length, ..slice.clone() }).await?;
+            }
+            Chunk::Bytes(_) | Chunk::File(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn count_copied(core: &Core, sent: usize) {
+    core.count(|counters| {
+        counters.sends += 1;
+        counters.copied_bytes += sent as u64;
+    });
 }
 
 /// Appends exactly `length` bytes of a file to `buffer`.
@@ -122,16 +164,14 @@ async fn copy_slice(
     }
 }
 
-/// Sends all of `parts`, which hold no empty one.
-async fn send_parts(socket: &Socket, mut parts: &mut [IoSlice<'_>], more: More) -> io::Result<()> {
-    while !parts.is_empty() {
-        let sent =
-            socket.send_when_ready(|| sys::send_message(socket.as_fd(), parts, more)).await?;
-        socket.core().count(|counters| {
-            counters.sends += 1;
-            counters.copied_bytes += sent as u64;
-        });
-        IoSlice::advance_slices(&mut parts, sent);
+/// Sends all of `bytes`.
+async fn send_bytes(socket: &Socket, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let parts = [IoSlice::new(bytes)];
+        let send = || sys::send_message(socket.as_fd(), &parts, More::Ends);
+        let sent = socket.send_when_ready(send).await?;
+        count_copied(socket.core(), sent);
+        bytes = &bytes[sent..];
     }
     Ok(())
 }

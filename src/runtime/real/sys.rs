@@ -422,6 +422,19 @@ pub(super) fn set_option(
     .map(drop)
 }
 
+/// Has the socket forget what it has not sent when it is closed, and reset the connection.
+pub(super) fn forget_at_close(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let size = size_of::<libc::linger>() as libc::socklen_t;
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_LINGER);
+    // SAFETY: the value is what the option takes, of the size told, borrowed for the call.
+    checked(unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const linger).cast(), size)
+            as isize
+    })
+    .map(drop)
+}
+
 /// Which direction of a connection is ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Direction {
