@@ -71,7 +71,7 @@ pub struct BrokerConfig {
     pub durability: Durability,
     /// `corelog.journal.bytes`; 0 for no journal.
     pub journal_bytes: u64,
-    /// `corelog.memory.request.bytes`, over all cores.
+    /// `queued.max.request.bytes`, or else `corelog.memory.request.bytes`; over all cores.
     pub request_memory_bytes: u64,
     /// `corelog.flush.unsynced.bytes.max`, per partition.
     pub unsynced_bytes_max: u64,
@@ -239,7 +239,10 @@ impl BrokerConfig {
             pin_cores: read.flag("corelog.pin.cores"),
             durability,
             journal_bytes: read.u64("corelog.journal.bytes"),
-            request_memory_bytes: read.u64("corelog.memory.request.bytes"),
+            request_memory_bytes: match read.number("queued.max.request.bytes") {
+                bytes @ 1.. => bytes.unsigned_abs(),
+                _ => read.u64("corelog.memory.request.bytes"),
+            },
             unsynced_bytes_max: read.u64("corelog.flush.unsynced.bytes.max"),
             sendfile_bytes_min: read.u32("corelog.sendfile.bytes.min"),
             request_bytes_max: read.u32("socket.request.max.bytes"),

@@ -25,8 +25,9 @@ pub const ROWS: &[Setting] = &[
          `flush.messages=1`): one sync of the journal then serves all partitions of the core.",
     ),
     long("corelog.memory.request.bytes", number(268_435_456)).at_least(1_048_576).high().works(
-        "Memory for requests being received or handled, over all cores, in bytes. When it is used \
-         up, sockets are not read; a single request may be larger than the share of a core.",
+        "Memory for requests being received or handled, over all cores, in bytes, and as much for \
+         answers not sent yet. When it is used up, sockets are not read, and peers that stand in \
+         the way for seconds are let go; a single request may be larger than the share of a core.",
     ),
     long("corelog.offsets.rewrite.bytes", number(16_777_216)).at_least(65_536).works(
         "What is written to a partition of `__consumer_offsets`, in bytes, before the records that \

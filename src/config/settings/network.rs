@@ -80,9 +80,9 @@ pub const ROWS: &[Setting] = &[
     ),
     int("producer.purgatory.purge.interval.requests", number(1000))
         .no_effect("Bookkeeping of waiting requests that Corelog does without."),
-    long("queued.max.request.bytes", number(-1)).no_effect(
-        "Bytes of requests that may wait in memory. Corelog's bound is \
-             `corelog.memory.request.bytes`.",
+    long("queued.max.request.bytes", number(-1)).works(
+        "Apache Kafka's name for `corelog.memory.request.bytes`; above 0 it is taken instead of \
+             that, and is counted in the same way.",
     ),
     int("queued.max.requests", number(500)).at_least(1).high().no_effect(
         "Requests that may wait in memory. Corelog counts bytes: \
