@@ -18,7 +18,7 @@ use crate::runtime::FileSlice;
 
 /// What a batch may unpack to when its records are searched: a guard against batches that were
 /// made to be huge, above what `max.message.bytes` allows with any sensible ratio.
-const UNPACKED_BYTES_MAX: usize = 512 << 20;
+const UNPACKED_BYTES_MAX: usize = 32 << 20;
 
 impl Log {
     /// Reads batches from the one that holds `from` on, or the next one, as far as they lie wholly

@@ -9,7 +9,10 @@ use crate::metadata::{ConfigResource, Image, Topic};
 use crate::partition::PartitionSettings;
 use crate::protocol::batch::TimestampType;
 use crate::protocol::compression::{self, Codec};
-use crate::protocol::validate::Rules;
+use crate::protocol::validate::{DECOMPRESSED_BYTES_MAX, Rules};
+
+/// The part of the memory for requests that a batch may unpack to.
+const UNPACKED_PART: u64 = 4;
 
 /// A topic's settings on one core; made anew when the metadata changes.
 #[derive(Clone, Debug)]
@@ -28,7 +31,7 @@ impl TopicSettings {
             Some(overrides) => TopicConfig::new(config, overrides),
             None => TopicConfig::new(config, &Default::default()),
         };
-        Self { partition: partition_settings(config, &settings), rules: rules(&settings) }
+        Self { partition: partition_settings(config, &settings), rules: rules(config, &settings) }
     }
 
     /// The rules for batches of a produce request of version `version`.
@@ -68,7 +71,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn rules(settings: &TopicConfig) -> Rules {
+fn rules(config: &BrokerConfig, settings: &TopicConfig) -> Rules {
     let kept = |codec, level| Some(compression::Compression { codec, level });
     Rules {
         produce_version: 0,
@@ -89,7 +92,15 @@ fn rules(settings: &TopicConfig) -> Rules {
         compacted: settings.compacts,
         batch_bytes_max: settings.batch_bytes_max,
         segment_bytes_max: settings.segment_bytes,
+        unpacked_bytes_max: unpacked_bytes_max(config),
     }
+}
+
+/// What one batch may unpack to follows from the memory there is for requests: cores unpack at the
+/// same time, and what is unpacked may be packed again.
+fn unpacked_bytes_max(config: &BrokerConfig) -> usize {
+    let bytes = config.request_memory_bytes / UNPACKED_PART;
+    usize::try_from(bytes).unwrap_or(usize::MAX).min(DECOMPRESSED_BYTES_MAX)
 }
 
 fn window(bound: Option<Duration>) -> i64 {

@@ -56,7 +56,7 @@ impl From<RecordError> for Unreadable {
 /// (`FileRecords.searchForTimestamp`).
 ///
 /// `from` is the log's start, which may lie within a batch after DeleteRecords. A compressed batch
-/// may hold `size_bytes_max` bytes.
+/// of more than `size_bytes_max` bytes is found as a whole.
 pub fn first_at_or_after(
     batch: &BatchView<'_>,
     target: Timestamp,
@@ -67,7 +67,11 @@ pub fn first_at_or_after(
     if header.max_timestamp < target.to_wire() || header.last_offset() < from.to_wire() {
         return Ok(None);
     }
-    let bytes = decompress(batch, size_bytes_max)?;
+    let bytes = match decompress(batch, size_bytes_max) {
+        Ok(bytes) => bytes,
+        Err(DecompressError::TooLarge { .. }) => return Ok(as_a_whole(batch, from)),
+        Err(error) => return Err(error.into()),
+    };
     for record in Records::new(&bytes, header.record_count) {
         let record = record?;
         let timestamp = header.timestamp_of(&record);
@@ -94,7 +98,11 @@ pub fn max_timestamp_record(
     if header.max_timestamp < 0 {
         return Ok(None);
     }
-    let bytes = decompress(batch, size_bytes_max)?;
+    let bytes = match decompress(batch, size_bytes_max) {
+        Ok(bytes) => bytes,
+        Err(DecompressError::TooLarge { .. }) => return Ok(as_a_whole(batch, Offset::default())),
+        Err(error) => return Err(error.into()),
+    };
     let mut largest: Option<(i64, i64)> = None;
     for record in Records::new(&bytes, header.record_count) {
         let record = record?;
@@ -107,6 +115,12 @@ pub fn max_timestamp_record(
         }
     }
     Ok(largest.and_then(|(offset, timestamp)| located(offset, timestamp)))
+}
+
+/// Where a batch is that is too large to be searched: whoever reads from its beginning, or from
+/// the log's start within it, misses nothing.
+fn as_a_whole(batch: &BatchView<'_>, from: Offset) -> Option<Located> {
+    located(batch.header.base_offset.max(from.to_wire()), batch.header.max_timestamp)
 }
 
 fn located(offset: i64, timestamp: i64) -> Option<Located> {
@@ -172,6 +186,16 @@ mod tests {
         assert_eq!(find(60, 51), Ok(place(51, 99)));
         assert_eq!(find(100, 0), Ok(None));
         assert_eq!(max_timestamp_record(&view, LIMIT), Ok(place(50, 99)));
+    }
+
+    #[test]
+    fn a_batch_that_unpacks_to_too_much_is_found_as_a_whole() {
+        let bytes = batch(BatchBuilder::new().compression(Codec::Zstd), &[10, 40, 5]);
+        let view = BatchView::parse(&bytes).expect("a batch");
+        let target = Timestamp::from_millis(20);
+        let found = first_at_or_after(&view, target, Offset::new(0), 10);
+        assert_eq!(found, Ok(place(50, 40)));
+        assert_eq!(max_timestamp_record(&view, 10), Ok(place(50, 40)));
     }
 
     #[test]

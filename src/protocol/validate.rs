@@ -22,7 +22,7 @@
 //! - Bytes that do not begin like a batch are refused for their partition; Kafka then refuses all
 //!   partitions of the request.
 //! - At most [`RECORD_ERROR_COUNT_MAX`] refused records are listed, and a batch that unpacks to
-//!   more than [`DECOMPRESSED_BYTES_MAX`] is refused.
+//!   more than [`Rules::unpacked_bytes_max`] is refused.
 //!
 //! Invariant: the ordinary batch, uncompressed and with the producer's timestamps, is walked once
 //! and passed on as it came: nothing is copied or allocated.
@@ -43,7 +43,7 @@ use crate::protocol::record::{RecordError, Records};
 /// Refused records named in an answer, at most; the rest is counted.
 pub const RECORD_ERROR_COUNT_MAX: usize = 1_000;
 
-/// Uncompressed bytes of a batch that has to be looked into, at most.
+/// Uncompressed bytes of a batch that has to be looked into, at most, with any [`Rules`].
 pub const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
 
 /// The first Produce version that may carry zstd (KIP-110).
@@ -69,6 +69,8 @@ pub struct Rules {
     pub batch_bytes_max: u32,
     /// `segment.bytes`.
     pub segment_bytes_max: u32,
+    /// Uncompressed bytes of a batch that has to be looked into, at most.
+    pub unpacked_bytes_max: usize,
 }
 
 /// A batch that may be appended.
@@ -307,7 +309,7 @@ fn decide<'a>(
     if source == target && source != Codec::None {
         return check_in_place(batch, rules, now);
     }
-    let payload = decompress(batch, DECOMPRESSED_BYTES_MAX)?;
+    let payload = decompress(batch, rules.unpacked_bytes_max)?;
     let walked = walk(&batch.header, &payload, rules, now)?;
     Ok(if source == target { walked.keep_or_rebuild(payload) } else { Fate::Rebuild { payload } })
 }
@@ -327,7 +329,7 @@ fn check_in_place<'a>(
     if times_can_be_trusted && !rules.compacted {
         return Ok(Fate::Keep { max_timestamp: header.max_timestamp });
     }
-    let payload = decompress(batch, DECOMPRESSED_BYTES_MAX)?;
+    let payload = decompress(batch, rules.unpacked_bytes_max)?;
     let walked = walk(header, &payload, rules, now)?;
     Ok(walked.keep_or_rebuild(payload))
 }

@@ -17,7 +17,7 @@ pub type Str = StrBytes;
 /// Elements that the arrays of one request may hold together.
 ///
 /// An element of one byte on the wire becomes up to a hundred in memory; this bounds the factor.
-pub const REQUEST_ELEMENTS_MAX: usize = 1 << 20;
+pub const REQUEST_ELEMENTS_MAX: usize = 1 << 17;
 
 /// Elements that the arrays of one answer may hold together, when we are the client.
 pub const RESPONSE_ELEMENTS_MAX: usize = 1 << 24;

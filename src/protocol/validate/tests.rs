@@ -15,6 +15,7 @@ const RULES: Rules = Rules {
     compacted: false,
     batch_bytes_max: 1_048_588,
     segment_bytes_max: 1 << 30,
+    unpacked_bytes_max: DECOMPRESSED_BYTES_MAX,
 };
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
