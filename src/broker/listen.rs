@@ -9,7 +9,7 @@ use crate::broker::Failure;
 use crate::config::listener::Endpoint;
 use crate::connection;
 use crate::handlers::session::SessionCache;
-use crate::handlers::{Client, Home, Standing};
+use crate::handlers::{Client, Home, Leaving, Standing};
 use crate::mesh::Shard;
 use crate::runtime::Listener;
 use crate::runtime::local::first;
@@ -79,6 +79,7 @@ async fn run(shard: Rc<Shard>, config: Endpoint, sessions: Rc<RefCell<SessionCac
                     sessions: sessions.clone(),
                     home: Home::new(accepted.moves),
                     standing: Standing::default(),
+                    leaving: Leaving::default(),
                 };
                 let shard = shard.clone();
                 runtime.spawn("connection", async move {

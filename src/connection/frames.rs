@@ -4,12 +4,17 @@
 //! connection holds a small buffer; a large one is allocated only once a large frame was announced.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::mesh::Shard;
+use crate::mesh::memory::{AHEAD_BYTES_MIN, Amount, Held, Holding, RequestMemory};
+use crate::protocol::ApiKey;
 use crate::runtime::StreamReader;
-use crate::runtime::local::Share;
+use crate::runtime::local::first;
 
 /// What an idle connection has allocated for its next frame.
 const IDLE_BUFFER_BYTES: usize = 1 << 10;
@@ -17,8 +22,16 @@ const IDLE_BUFFER_BYTES: usize = 1 << 10;
 /// Frames of more than this are read by themselves; behind smaller ones the next may come along.
 const READ_AHEAD_BYTES: usize = 64 << 10;
 
+const _: () = assert!(IDLE_BUFFER_BYTES <= AHEAD_BYTES_MIN);
+
 /// What is allocated for an announced frame before any of it has arrived.
 const ALLOCATED_AT_ONCE_BYTES: usize = 1 << 20;
+
+/// What a request other than Produce takes of memory: its parts become values, and their answers.
+const DECODED_TIMES: usize = 8;
+
+/// But not more than this for the values.
+const DECODED_BYTES_MAX: usize = 8 << 20;
 
 /// Cuts a stream into frames.
 pub struct Frames {
@@ -39,6 +52,8 @@ pub enum FrameError {
     },
     /// The peer ended within a frame.
     Truncated,
+    /// It came too slowly, while others waited for its memory.
+    Slow,
     /// The socket failed.
     Io(std::io::Error),
 }
@@ -48,6 +63,7 @@ impl fmt::Display for FrameError {
         match self {
             Self::Length { announced } => write!(f, "a frame of {announced} bytes is not taken"),
             Self::Truncated => f.write_str("the peer ended within a frame"),
+            Self::Slow => f.write_str("others waited for the memory of a frame that did not come"),
             Self::Io(error) => error.fmt(f),
         }
     }
@@ -60,23 +76,46 @@ impl Frames {
     }
 
     /// The next frame without its length, and its share of the core's memory; `None` when the peer
-    /// ended between frames.
-    pub async fn next(&mut self, shard: &Shard) -> Result<Option<(Bytes, Share)>, FrameError> {
+    /// ended between frames. So many of the connection's requests are `in_flight`.
+    pub async fn next(
+        &mut self,
+        shard: &Shard,
+        in_flight: usize,
+    ) -> Result<Option<(Bytes, RequestMemory)>, FrameError> {
         let length = loop {
             if let Some(length) = self.announced()? {
                 break length;
             }
-            let ahead = match self.frame_bytes_last {
-                // What is read before a large frame's room is made is copied into it.
-                READ_AHEAD_BYTES.. => IDLE_BUFFER_BYTES,
-                last => last.max(IDLE_BUFFER_BYTES),
-            };
-            if self.fill(ahead).await? == 0 {
+            if self.fill_ahead(shard).await? == 0 {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Truncated) };
             }
         };
+        // An announcement alone takes nothing; what it is of tells how much it takes.
+        while self.buffer.len() < 4 + length.min(2) {
+            if self.fill(IDLE_BUFFER_BYTES).await? == 0 {
+                return Err(FrameError::Truncated);
+            }
+        }
+        let size_bytes = self.memory_bytes(length) as u64;
         // Taken before the frame is allocated: a full budget leaves the bytes in the socket.
-        let share = shard.request_memory.take(length as u64).await;
+        let share = shard.memory.take(size_bytes, in_flight).await;
+        if self.buffer.len() < 4 + length {
+            let amount = Amount { request_bytes: share.size_bytes(), answer_bytes: 0 };
+            let holding = shard.memory.hold(Held::Request, amount);
+            let too_slow = async {
+                holding.has_to_go().await;
+                Err(FrameError::Slow)
+            };
+            first(self.receive(length, &holding), too_slow).await?;
+        }
+        self.buffer.advance(4);
+        self.frame_bytes_last = length + 4;
+        let frame = self.buffer.split_to(length).freeze();
+        Ok(Some((frame, share)))
+    }
+
+    /// Reads the rest of a frame of `length` bytes.
+    async fn receive(&mut self, length: usize, holding: &Holding) -> Result<(), FrameError> {
         while self.buffer.len() < 4 + length {
             // A large frame is allocated as it arrives, not as it is announced.
             let ahead = self.buffer.len().max(ALLOCATED_AT_ONCE_BYTES);
@@ -84,11 +123,21 @@ impl Frames {
             if self.fill(missing).await? == 0 {
                 return Err(FrameError::Truncated);
             }
+            holding.advance();
         }
-        self.buffer.advance(4);
-        self.frame_bytes_last = length + 4;
-        let frame = self.buffer.split_to(length).freeze();
-        Ok(Some((frame, share)))
+        Ok(())
+    }
+
+    /// What a frame of `length` bytes, the first of which are here, takes until it is answered.
+    fn memory_bytes(&self, length: usize) -> usize {
+        let key = self.buffer.get(4..6).and_then(|raw| raw.first_chunk::<2>());
+        match key.map(|raw| i16::from_be_bytes(*raw)) {
+            // Records stay slices of the frame.
+            Some(key) if key == ApiKey::Produce.code() => length,
+            Some(_) | None => {
+                length + length.saturating_mul(DECODED_TIMES - 1).min(DECODED_BYTES_MAX)
+            }
+        }
     }
 
     fn announced(&self) -> Result<Option<usize>, FrameError> {
@@ -98,6 +147,33 @@ impl Frames {
             Ok(length) if length <= self.frame_bytes_max => Ok(Some(length)),
             Ok(_) | Err(_) => Err(FrameError::Length { announced }),
         }
+    }
+
+    /// Reads the beginning of a frame, and of those behind it that are small.
+    async fn fill_ahead(&mut self, shard: &Shard) -> Result<usize, FrameError> {
+        if self.frame_bytes_last >= READ_AHEAD_BYTES {
+            // What is read before a large frame's room is made is copied into it.
+            if let Some(filled) = self.fill_at_once(IDLE_BUFFER_BYTES).await {
+                return filled;
+            }
+            // While nothing comes, the room of the last large frame is not kept.
+            if self.buffer.is_empty() {
+                self.buffer = BytesMut::new();
+            }
+            return self.fill(IDLE_BUFFER_BYTES).await;
+        }
+        let ahead_max = shard.memory.ahead_bytes(shard.counters.connections_open.get());
+        self.fill(self.frame_bytes_last.clamp(IDLE_BUFFER_BYTES, ahead_max)).await
+    }
+
+    /// As [`fill`](Self::fill); `None` when nothing is there yet.
+    async fn fill_at_once(&mut self, wanted: usize) -> Option<Result<usize, FrameError>> {
+        let mut filling = pin!(self.fill(wanted));
+        poll_fn(|cx| match filling.as_mut().poll(cx) {
+            Poll::Ready(filled) => Poll::Ready(Some(filled)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
     }
 
     /// Whether nothing was read beyond the last frame.

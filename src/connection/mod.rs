@@ -7,9 +7,10 @@
 //! A connection whose requests all go to one other core moves there, between two requests: see
 //! [`Home`](crate::handlers::Home).
 //!
-//! Bounded: requests in flight per connection, bytes of requests per core (the core's budget: when
-//! it is used up, sockets are not read). A peer that does not read its answers holds its requests
-//! in flight and nothing else.
+//! Bounded: requests in flight per connection, bytes of requests per core (when they are used up,
+//! sockets are not read), bytes of answers per core (when there are too many, requests whose
+//! answers may be large are not begun; they are begun one at a time). Peers that send or read too
+//! slowly are let go when others wait for what they hold: see [`Memory`](crate::mesh::Memory).
 
 mod frames;
 
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use crate::base::{Instant, ShardId};
 use crate::handlers::{self, Client, Lender, Response};
+use crate::mesh::memory::{Amount, Held, RequestMemory};
 use crate::mesh::{Attentive, Shard};
 use crate::runtime::local::{Notice, Share, first};
 use crate::runtime::{Accepted, Chunk, StreamReader, StreamWriter};
@@ -58,6 +60,8 @@ struct Connection {
     lender: Rc<Lender>,
     /// While answers may wait behind one that another core sends: it must tell at once.
     attentive: RefCell<Option<Attentive>>,
+    /// Bytes of answers that are not sent yet, but for those that lie in files.
+    unsent_bytes: Cell<u64>,
     /// What the writing task gives back when everything was sent and the peer may be sent more.
     given_back: RefCell<Option<StreamWriter>>,
     last_active: Cell<Instant>,
@@ -66,7 +70,7 @@ struct Connection {
 /// What the reading task goes on with.
 enum Next {
     /// A request, and its share of the core's memory.
-    Frame(bytes::Bytes, Share),
+    Frame(bytes::Bytes, RequestMemory),
     /// The peer is done, or the process ends.
     End,
     /// No request is under way, and the connection would better live on that core.
@@ -79,7 +83,9 @@ struct Slot {
     is_settled: Cell<bool>,
     response: RefCell<Option<Response>>,
     /// The request's share of the core's memory, held until its answer is sent.
-    share: RefCell<Option<Share>>,
+    share: RefCell<Option<RequestMemory>>,
+    /// Held until there is an answer, which may be large.
+    turn: RefCell<Option<Share>>,
 }
 
 /// Serves one connection to its end, or until it moves to another core.
@@ -125,6 +131,7 @@ async fn serve_here(
         sending: Cell::new(false),
         lender: Rc::new(Lender::new(writer.lent())),
         attentive: RefCell::default(),
+        unsent_bytes: Cell::new(0),
         given_back: RefCell::default(),
     });
     let writing = connection.clone();
@@ -132,6 +139,7 @@ async fn serve_here(
     let reader_gone = gone.clone();
     shard.runtime.spawn("connection writer", async move {
         writing.write_answers(writer, peer).await;
+        writing.sent(writing.unsent_bytes.get());
         writing.written.set(true);
         reader_gone.notify();
     });
@@ -140,13 +148,16 @@ async fn serve_here(
         first(connection.written(&gone), connection.idle_too_long(peer)).await;
         None
     };
-    let leaving = first(reading, ended).await;
+    let moving = first(reading, ended).await;
+    if moving.is_none() {
+        client.leaving.leave();
+    }
     connection.finished.set(true);
     connection.attend();
     connection.changed.notify();
     connection.written(&gone).await;
     let writer = connection.given_back.take()?;
-    let Some((reader, to)) = leaving else {
+    let Some((reader, to)) = moving else {
         writer.shutdown();
         return None;
     };
@@ -209,7 +220,8 @@ impl Connection {
                 first(home, ending).await
             };
             let frame = async {
-                match frames.next(&self.shard).await {
+                let in_flight = self.slots.borrow().len();
+                match frames.next(&self.shard, in_flight).await {
                     Ok(Some((frame, share))) => Next::Frame(frame, share),
                     Ok(None) => Next::End,
                     Err(error) => {
@@ -227,9 +239,13 @@ impl Connection {
             };
             self.last_active.set(self.shard.runtime.now());
             self.shard.room().await;
+            let turn = match handlers::may_answer_at_length(&frame) {
+                true => Some(self.answer_turn().await),
+                false => None,
+            };
             self.shard.counters.requests_total.add(1);
             self.shard.counters.request_bytes_total.add(frame.len() as u64);
-            self.start(client, frame, share);
+            self.start(client, frame, share, turn);
             self.shard.runtime.pass().await;
         }
     }
@@ -243,6 +259,15 @@ impl Connection {
         Next::Move(core)
     }
 
+    /// Waits until no request is under way, and the core has room for one more large answer.
+    async fn answer_turn(&self) -> Share {
+        while !self.slots.borrow().is_empty() {
+            self.attend();
+            self.changed.notified().await;
+        }
+        self.shard.memory.answer_turn().await
+    }
+
     fn refused(&self, peer: SocketAddr, error: &FrameError) {
         self.shard.counters.connections_refused_total.add(1);
         tracing::debug!(%peer, %error, "connection closed");
@@ -250,7 +275,13 @@ impl Connection {
 
     /// Starts a request: what it does before its first wait is done when this returns, so that
     /// requests of one connection take effect in order.
-    fn start(self: &Rc<Self>, client: &Rc<Client>, frame: bytes::Bytes, share: Share) {
+    fn start(
+        self: &Rc<Self>,
+        client: &Rc<Client>,
+        frame: bytes::Bytes,
+        share: RequestMemory,
+        turn: Option<Share>,
+    ) {
         self.settle();
         // Nothing else may be sent while another core does.
         let is_free = self.slots.borrow().is_empty() && !self.sending.get();
@@ -259,6 +290,7 @@ impl Connection {
             is_settled: Cell::new(false),
             response: RefCell::new(None),
             share: RefCell::new(Some(share)),
+            turn: RefCell::new(turn),
         });
         self.slots.borrow_mut().push_back(slot.clone());
         let lender = lends.then(|| self.lender.clone());
@@ -280,6 +312,12 @@ impl Connection {
         if slot.is_settled.get() {
             return;
         }
+        if !self.written.get() {
+            let bytes = held_bytes(&response);
+            self.unsent_bytes.set(self.unsent_bytes.get() + bytes);
+            self.shard.memory.add_answer(bytes);
+        }
+        slot.turn.take();
         *slot.response.borrow_mut() = Some(response);
         let is_first = self.slots.borrow().front().is_some_and(|first| Rc::ptr_eq(first, slot));
         if is_first {
@@ -287,6 +325,12 @@ impl Connection {
         } else {
             self.attend();
         }
+    }
+
+    /// So many bytes of answers are sent, or never will be.
+    fn sent(&self, bytes: u64) {
+        self.unsent_bytes.set(self.unsent_bytes.get() - bytes);
+        self.shard.memory.remove_answers(bytes);
     }
 
     /// Takes the first slot away when another core has sent its answer, of which the message may
@@ -315,19 +359,22 @@ impl Connection {
 
     async fn write_answers(&self, mut writer: StreamWriter, peer: SocketAddr) {
         let mut chunks: Vec<Chunk> = Vec::new();
-        let mut shares: Vec<Option<Share>> = Vec::new();
+        let mut shares: Vec<Option<RequestMemory>> = Vec::new();
         let is_usable = loop {
             let closes = self.gather(&mut chunks, &mut shares);
             if !chunks.is_empty() {
                 let bytes: usize = chunks.iter().map(Chunk::length).sum();
+                let held: u64 = chunks.iter().map(held_by).sum();
                 self.sending.set(true);
-                let sent = self.send(&mut writer, &chunks).await;
+                let sent = self.send(&mut writer, &chunks, &shares).await;
                 self.sending.set(false);
                 chunks.clear();
                 shares.clear();
+                self.sent(held);
                 self.changed.notify();
                 if let Err(error) = sent {
                     tracing::debug!(%peer, %error, "connection lost");
+                    writer.abandon();
                     break false;
                 }
                 self.shard.counters.response_bytes_total.add(bytes as u64);
@@ -353,19 +400,39 @@ impl Connection {
         self.slots.borrow_mut().clear();
     }
 
-    /// Sends, unless the peer takes nothing for longer than a connection may be idle.
-    async fn send(&self, writer: &mut StreamWriter, chunks: &[Chunk]) -> std::io::Result<()> {
+    /// Sends, unless the peer takes nothing for longer than a connection may be idle, or too little
+    /// while others wait for the memory of its answers.
+    async fn send(
+        &self,
+        writer: &mut StreamWriter,
+        chunks: &[Chunk],
+        shares: &[Option<RequestMemory>],
+    ) -> std::io::Result<()> {
         let idle_max = self.shard.config().idle_connection_max.unwrap_or(Duration::MAX);
         let mut sending = std::pin::pin!(writer.send(chunks));
         // Most sends end at once: no timer for those.
         let at_once = poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await;
         match at_once {
             Poll::Ready(sent) => sent,
-            Poll::Pending => match self.shard.runtime.timeout(idle_max, sending).await {
-                Some(sent) => sent,
-                None => Err(std::io::ErrorKind::TimedOut.into()),
-            },
+            Poll::Pending => {
+                let holding = self.shard.memory.hold(Held::Answers, self.amount(shares));
+                let too_slow = first(holding.has_to_go(), self.shard.runtime.sleep(idle_max));
+                let late = async {
+                    too_slow.await;
+                    Err(std::io::ErrorKind::TimedOut.into())
+                };
+                first(sending, late).await
+            }
         }
+    }
+
+    /// What the peer holds while `shares` belong to the answers that are being sent.
+    fn amount(&self, shares: &[Option<RequestMemory>]) -> Amount {
+        let sent: u64 = shares.iter().flatten().map(RequestMemory::size_bytes).sum();
+        let slots = self.slots.borrow();
+        let bytes_of = |slot: &Rc<Slot>| slot.share.borrow().as_ref().map_or(0, |s| s.size_bytes());
+        let waiting: u64 = slots.iter().map(bytes_of).sum();
+        Amount { request_bytes: sent + waiting, answer_bytes: self.unsent_bytes.get() }
     }
 
     fn first_is_ready(&self) -> bool {
@@ -373,7 +440,7 @@ impl Connection {
     }
 
     /// Takes the answers that are ready, in order. Whether the connection closes behind them.
-    fn gather(&self, chunks: &mut Vec<Chunk>, shares: &mut Vec<Option<Share>>) -> bool {
+    fn gather(&self, chunks: &mut Vec<Chunk>, shares: &mut Vec<Option<RequestMemory>>) -> bool {
         let mut slots = self.slots.borrow_mut();
         for _ in 0..GATHERED_MAX {
             let ready = slots.front().and_then(|slot| slot.response.borrow_mut().take());
@@ -393,5 +460,21 @@ impl Connection {
             }
         }
         false
+    }
+}
+
+/// Bytes of memory that an answer holds until it is sent.
+fn held_bytes(response: &Response) -> u64 {
+    match response {
+        Response::Send(chunks) => chunks.iter().map(held_by).sum(),
+        Response::Answered | Response::Nothing | Response::Close => 0,
+    }
+}
+
+/// Bytes of memory that a chunk holds; those in files are none.
+fn held_by(chunk: &Chunk) -> u64 {
+    match chunk {
+        Chunk::Bytes(bytes) => bytes.len() as u64,
+        Chunk::File(_) => 0,
     }
 }

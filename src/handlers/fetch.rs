@@ -56,7 +56,8 @@ pub(super) async fn fetch(
         Context::Incremental { id, .. } => Some(*id),
         Context::Full | Context::Sessionless => None,
     };
-    let reading = Reading { shard, standing: &client.standing, session, limits };
+    let (standing, leaving) = (&client.standing, &client.leaving);
+    let reading = Reading { shard, standing, leaving, session, limits };
     reading.read(&mut items).await;
     trim(&mut items, limits.bytes_max);
     Ok(respond(shard, client, header, &context, items))

@@ -21,7 +21,7 @@ mod records;
 pub mod session;
 mod topics;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -32,6 +32,7 @@ use crate::mesh::Shard;
 use crate::protocol::frame::{RequestHeader, finish, start_response};
 use crate::protocol::wire::Piece;
 use crate::protocol::{ApiKey, Malformed, Message, cold};
+use crate::runtime::local::Notice;
 use crate::runtime::{Chunk, LentSocket, Loan, Recall};
 
 pub use home::Home;
@@ -50,6 +51,31 @@ pub struct Client {
     pub home: Home,
     /// Its reads that wait on behind an answered fetch.
     pub standing: Standing,
+    /// Whether it will ask nothing more.
+    pub leaving: Leaving,
+}
+
+/// Whether a client will ask nothing more: what waits for its sake is answered at once then, for
+/// the client is gone, most likely, and may have asked to wait for days.
+#[derive(Default)]
+pub struct Leaving {
+    has_left: Cell<bool>,
+    told: Notice,
+}
+
+impl Leaving {
+    /// Tells those who wait for the client's sake.
+    pub fn leave(&self) {
+        self.has_left.set(true);
+        self.told.notify();
+    }
+
+    /// Waits until it leaves.
+    async fn left(&self) {
+        while !self.has_left.get() {
+            self.told.notified().await;
+        }
+    }
 }
 
 /// What becomes of a request.
@@ -126,6 +152,55 @@ pub async fn handle(
                 "request does not decode");
             Response::Close
         }
+    }
+}
+
+/// Whether the answer to a frame may be much larger than the frame: those of questions for all
+/// there is. An API nobody knows has none.
+pub fn may_answer_at_length(frame: &[u8]) -> bool {
+    let code = frame.first_chunk::<2>().map(|raw| i16::from_be_bytes(*raw));
+    match code.and_then(ApiKey::from_code) {
+        Some(key) => answers_at_length(key),
+        None => false,
+    }
+}
+
+fn answers_at_length(key: ApiKey) -> bool {
+    match key {
+        ApiKey::Metadata
+        | ApiKey::ListOffsets
+        | ApiKey::OffsetForLeaderEpoch
+        | ApiKey::OffsetFetch
+        | ApiKey::ConsumerGroupDescribe
+        | ApiKey::ListGroups
+        | ApiKey::DescribeGroups
+        | ApiKey::DescribeCluster
+        | ApiKey::DescribeTopicPartitions
+        | ApiKey::ListPartitionReassignments
+        | ApiKey::DescribeConfigs
+        | ApiKey::ListConfigResources
+        | ApiKey::DescribeLogDirs
+        | ApiKey::DescribeProducers => true,
+        ApiKey::Produce
+        | ApiKey::Fetch
+        | ApiKey::DeleteRecords
+        | ApiKey::OffsetCommit
+        | ApiKey::OffsetDelete
+        | ApiKey::FindCoordinator
+        | ApiKey::JoinGroup
+        | ApiKey::SyncGroup
+        | ApiKey::Heartbeat
+        | ApiKey::LeaveGroup
+        | ApiKey::ConsumerGroupHeartbeat
+        | ApiKey::DeleteGroups
+        | ApiKey::ApiVersions
+        | ApiKey::CreateTopics
+        | ApiKey::DeleteTopics
+        | ApiKey::CreatePartitions
+        | ApiKey::AlterConfigs
+        | ApiKey::IncrementalAlterConfigs
+        | ApiKey::ElectLeaders
+        | ApiKey::InitProducerId => false,
     }
 }
 

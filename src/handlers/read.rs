@@ -18,13 +18,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::base::{LeaderEpoch, PartitionKey, ShardId};
+use crate::handlers::Leaving;
 use crate::handlers::session::{PartitionRef, Wanted};
 use crate::mesh::message::ReadAsk;
 use crate::mesh::shard::Asked;
 use crate::mesh::{Answer, Ask, Shard};
 use crate::partition::{FetchError, FetchFrom, Fetched, Isolation};
 use crate::protocol::ErrorCode;
-use crate::runtime::local::next_ready;
+use crate::runtime::local::{first, next_ready};
 
 /// One partition of the fetch, from question to answer.
 pub(super) struct Item {
@@ -128,6 +129,7 @@ impl Owner {
 pub(super) struct Reading<'a> {
     pub(super) shard: &'a Rc<Shard>,
     pub(super) standing: &'a Standing,
+    pub(super) leaving: &'a Leaving,
     /// The session that the client goes on with.
     pub(super) session: Option<i32>,
     pub(super) limits: Limits,
@@ -143,8 +145,19 @@ impl Reading<'_> {
         }
         self.standing.end(self.shard);
         if let [owner] = owners.as_slice() {
-            let answer = self.ask(items, owner, self.limits.wait).await;
-            fill(items, owner, answer);
+            let mut asked = self.ask(items, owner, self.limits.wait);
+            let answer = self.unless_over(&mut asked).await;
+            if answer.is_none() {
+                self.shard.hurry(&asked);
+            }
+            fill(
+                items,
+                owner,
+                match answer {
+                    Some(answer) => answer,
+                    None => asked.await,
+                },
+            );
         } else if !owners.is_empty() {
             self.read_enough(items, &mut owners).await;
         }
@@ -200,12 +213,23 @@ impl Reading<'_> {
         self.shard.ask(owner.core, Ask::Read(ask))
     }
 
+    /// The output of `hearing`; `None` when the client leaves before, or others need the memory
+    /// that its request holds.
+    async fn unless_over<T>(&self, hearing: impl Future<Output = T>) -> Option<T> {
+        first(async { Some(hearing.await) }, async {
+            first(self.leaving.left(), self.shard.memory.pressed()).await;
+            None
+        })
+        .await
+    }
+
     /// Waits until any owner has something.
     async fn read_any(&self, items: &mut [Item], owners: &[Owner]) {
         let deadline = self.shard.runtime.now() + self.limits.wait;
         let mut asked = self.take_over_or_ask(items, owners);
         let has_waited = loop {
-            let (place, answer) = first_of(&mut asked).await;
+            let heard = self.unless_over(first_of(&mut asked)).await;
+            let Some((place, answer)) = heard else { break false };
             let owner = &owners[place];
             let Some(has_waited) = fill(items, owner, answer) else { break false };
             let is_enough = owner.bytes_found(items) >= u64::from(owner.bytes_min);
@@ -306,11 +330,11 @@ impl Reading<'_> {
             }
             let asked = owners.iter().map(|owner| self.ask(items, owner, left));
             let mut asked: Vec<(usize, Asked)> = asked.enumerate().collect();
-            let (place, answer) = first_of(&mut asked).await;
-            let is_answered = fill(items, &owners[place], answer).is_some();
+            let heard = self.unless_over(first_of(&mut asked)).await;
+            let answered = heard.and_then(|(place, answer)| fill(items, &owners[place], answer));
             self.hear_all(items, owners, asked).await;
-            if !is_answered {
-                // No room for a question: what there is has to do.
+            if answered.is_none() {
+                // No room for a question, or no time for it: what there is has to do.
                 return;
             }
         }

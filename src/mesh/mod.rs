@@ -12,12 +12,14 @@
 mod apply;
 mod early;
 mod groups;
+pub mod memory;
 pub mod message;
 mod owner;
 mod read;
 pub mod settings;
 pub mod shard;
 
+pub use memory::Memory;
 pub use message::{
     Answer, Ask, Body, CheckpointLine, Checkpoints, ControlAnswer, ControlAsk, Direct, Envelope,
     StartUp,

@@ -13,12 +13,13 @@ use crate::config::BrokerConfig;
 use crate::log::journal::Journal;
 use crate::mesh::early::EarlyAppends;
 use crate::mesh::groups::Groups;
+use crate::mesh::memory::Memory;
 use crate::mesh::message::{Answer, Ask, Body, ControlAsk, Envelope, StartUp};
 use crate::mesh::settings::TopicSettings;
 use crate::metadata::{ConfigResource, Image, Topic, placement};
 use crate::metrics::ShardCounters;
 use crate::partition::{FetchError, Partition};
-use crate::runtime::local::{Answer as Awaited, Budget, Notice, Reply, oneshot};
+use crate::runtime::local::{Answer as Awaited, Notice, Reply, oneshot};
 use crate::runtime::{Full, Lanes, Runtime};
 
 /// A partition's place on its owner core.
@@ -36,8 +37,8 @@ pub enum PartitionSlot {
 pub struct Shard {
     /// The core's door to the world.
     pub runtime: Runtime,
-    /// Bytes of requests this core holds in memory at most.
-    pub request_memory: Budget,
+    /// What this core gives to requests and answers.
+    pub memory: Memory,
     /// What this core counts.
     pub counters: ShardCounters,
     /// Requests for the controller; drained by the controller's task on core 0.
@@ -92,12 +93,13 @@ impl Shard {
     pub fn new(runtime: Runtime, lanes: Lanes<Envelope>, config: Arc<BrokerConfig>) -> Rc<Self> {
         runtime.limit_connections(config.connections_max);
         let cores = u64::from(runtime.shard_count());
-        let request_memory = Budget::new(config.request_memory_bytes.div_ceil(cores));
+        let memory_bytes = config.request_memory_bytes.div_ceil(cores);
+        let memory = Memory::new(runtime.clone(), memory_bytes);
         Rc::new(Self {
             runtime,
             config: RefCell::new(config.clone()),
             config_at_start: config,
-            request_memory,
+            memory,
             counters: ShardCounters::default(),
             control: RefCell::default(),
             control_notice: Notice::new(),

@@ -248,15 +248,29 @@ impl Budget {
 
     /// Takes `units` (the whole budget at most), waiting behind those who asked earlier.
     pub async fn take(&self, units: u64) -> Share {
-        let units = units.min(self.0.total);
-        if self.0.waiting.borrow().is_empty() && self.0.free.get() >= units {
-            return self.grant(units);
+        if let Some(share) = self.take_free(units) {
+            return share;
         }
+        let units = units.min(self.0.total);
         let (reply, answer) = oneshot();
         self.0.waiting.borrow_mut().push_back((units, reply));
         let mut place = Place { budget: self, answer: Some(answer) };
         let answer = place.answer.as_mut().expect("taken by drop only");
         answer.await.expect("a waiting taker is answered or dropped")
+    }
+
+    /// Takes `units` (the whole budget at most) if they are free and nobody waits.
+    pub fn take_free(&self, units: u64) -> Option<Share> {
+        let units = units.min(self.0.total);
+        let is_free = self.0.waiting.borrow().is_empty() && self.0.free.get() >= units;
+        is_free.then(|| self.grant(units))
+    }
+
+    /// Units that those who wait ask for and that are not free.
+    pub fn missing(&self) -> u64 {
+        let waiting = self.0.waiting.borrow();
+        let still = waiting.iter().filter(|(_, reply)| Rc::strong_count(&reply.0) > 1);
+        still.map(|(units, _)| units).sum::<u64>().saturating_sub(self.0.free.get())
     }
 
     fn grant(&self, units: u64) -> Share {
@@ -423,6 +437,8 @@ mod tests {
         let mut small = Box::pin(budget.take(3));
         assert!(poll(&mut large).is_pending());
         assert!(poll(&mut small).is_pending(), "the larger one asked first");
+        assert_eq!(budget.missing(), 8 + 3 - 4);
+        assert!(budget.take_free(1).is_none(), "others wait");
         drop(large);
         let Poll::Ready(share) = poll(&mut small) else { panic!("4 are free, 3 were asked for") };
         assert_eq!((share.units(), budget.free()), (3, 1));

@@ -83,6 +83,13 @@ impl Connection {
         Some(body)
     }
 
+    /// Says that no more questions will come; whether an answer comes then.
+    pub async fn leave(self) -> bool {
+        let Self { mut reader, writer, .. } = self;
+        drop(writer);
+        matches!(reader.read(&mut [0; 4]).await, Ok(1..))
+    }
+
     async fn fill(&mut self, buffer: &mut [u8]) -> Option<()> {
         let mut filled = 0;
         while filled < buffer.len() {

@@ -141,6 +141,25 @@ pub async fn longest_wait(
     longest
 }
 
+/// How long a fetch that may wait for an hour is under way after its client said that it will ask
+/// nothing more.
+pub async fn wait_after_leaving(runtime: Runtime, partitions: i32, min_bytes: i32) -> Duration {
+    let plan = ConsumerPlan {
+        version: SESSIONS_SINCE,
+        wait_ms: 3_600_000,
+        min_bytes,
+        partition_bytes_max: 1000,
+        isolation_level: 0,
+    };
+    let mut consumer = Consumer::open(runtime.clone(), plan, partitions).await;
+    let request = consumer.request();
+    consumer.connection.send(SESSIONS_SINCE, &request).await.expect("no fault is planned");
+    runtime.sleep(Duration::from_millis(200)).await;
+    let began = runtime.now();
+    assert!(consumer.connection.leave().await, "it is answered first");
+    runtime.now().since(began)
+}
+
 impl Consumer {
     async fn open(runtime: Runtime, plan: ConsumerPlan, partitions: i32) -> Self {
         let topic_id = find_topic(&runtime, partitions).await;

@@ -35,7 +35,7 @@ use corelog::runtime::{Disk, Lanes, Runtime};
 use admin::{check_topics, meddle};
 use audit::audit;
 use check::{Content, Shared, check_beginning};
-use consume::{consume, longest_wait, read_all};
+use consume::{consume, longest_wait, read_all, wait_after_leaving};
 use plan::{Durability, Fault, Plan, Stop};
 use produce::Producer;
 use rot::{check_rotten, rot};
@@ -401,6 +401,20 @@ fn a_fetch_that_waits_is_answered_whichever_core_gets_a_record() {
             .world
             .run(run.clients, move |runtime| longest_wait(runtime, partitions, 4, seed % 3 > 0));
         assert!(longest < Duration::from_secs(1), "seed {seed}: {longest:?}");
+    }
+}
+
+#[test]
+fn a_fetch_waits_no_longer_than_its_client_is_there() {
+    for seed in 0..30 {
+        let run = Run::new(seed);
+        let partitions = run.plan.partitions;
+        for min_bytes in [1, 1000] {
+            let waited = run.world.run(run.clients, move |runtime| {
+                wait_after_leaving(runtime, partitions, min_bytes)
+            });
+            assert!(waited < Duration::from_secs(1), "seed {seed}, {min_bytes}: {waited:?}");
+        }
     }
 }
 
