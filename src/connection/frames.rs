@@ -163,7 +163,9 @@ impl Frames {
             return self.fill(IDLE_BUFFER_BYTES).await;
         }
         let ahead_max = shard.memory.ahead_bytes(shard.counters.connections_open.get());
-        self.fill(self.frame_bytes_last.clamp(IDLE_BUFFER_BYTES, ahead_max)).await
+        // A byte more than the last frame: a read that leaves room has emptied the socket, and
+        // need not be followed by one that finds nothing.
+        self.fill((self.frame_bytes_last + 1).clamp(IDLE_BUFFER_BYTES, ahead_max)).await
     }
 
     /// As [`fill`](Self::fill); `None` when nothing is there yet.
