@@ -277,7 +277,7 @@ fn cases() -> Vec<(String, i16, Vec<u8>)> {
 
 /// The answer that `validate` leads to, in the same words, and the bytes for the log.
 fn ours(records: &Bytes, rules: &Rules, now: i64) -> (i16, Vec<i32>, bool, bool, Option<Bytes>) {
-    match producer_batches(records, rules, Timestamp::from_millis(now)) {
+    match producer_batches(records, rules, Timestamp::from_millis(now), &mut 0) {
         Ok(validated) => (0, Vec::new(), false, true, Some(validated.bytes)),
         Err(refused) => {
             let code = ErrorCode::from(refused.reason) as i16;

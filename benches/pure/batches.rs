@@ -33,7 +33,7 @@ pub fn run(criterion: &mut Criterion) {
         let (_, bytes) = batch(record_count, value_bytes);
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(BenchmarkId::new("validate", name), |bencher| {
-            bencher.iter(|| producer_batches(&bytes, &rules, NOW).expect("a good batch"));
+            bencher.iter(|| producer_batches(&bytes, &rules, NOW, &mut 0).expect("a good batch"));
         });
         group.bench_function(BenchmarkId::new("build", name), |bencher| {
             bencher.iter(|| batch(record_count, value_bytes));

@@ -185,13 +185,16 @@ fn split(
     let mut starts = Vec::new();
     let mut response = ProduceResponse::default();
     let mut shares: Vec<Share> = Vec::new();
+    let mut unpacked_bytes = 0;
     for (topic_place, asked) in request.topics.iter().enumerate() {
         let known = find_topic(&image, asked);
         let mut partitions = Vec::with_capacity(asked.partitions.len());
         for (partition_place, partition) in asked.partitions.iter().enumerate() {
             let index = partition.index;
             let checked = match known {
-                Ok(topic) => check(shard, header, topic, index, &partition.records),
+                Ok(topic) => {
+                    check(shard, header, topic, index, &partition.records, &mut unpacked_bytes)
+                }
                 Err(error) => Err(NotTaken::plain(index, error)),
             };
             match checked {
@@ -252,6 +255,7 @@ fn check(
     topic: &Topic,
     index: i32,
     records: &Bytes,
+    unpacked_bytes: &mut usize,
 ) -> Result<(PartitionKey, Validated), Box<NotTaken>> {
     if topic.partition(index).is_none() {
         return Err(NotTaken::plain(index, ErrorCode::UnknownTopicOrPartition));
@@ -264,7 +268,7 @@ fn check(
     let settings = shard.topic_settings(topic);
     let now = shard.runtime.wall_clock();
     let rules = settings.rules(header.version);
-    match validate::producer_batches(records, &rules, now) {
+    match validate::producer_batches(records, &rules, now, unpacked_bytes) {
         Ok(validated) if validated.header.is_transactional() => {
             // Transactions are not served: no coordinator can have begun one.
             Err(NotTaken::plain(index, ErrorCode::InvalidTxnState))

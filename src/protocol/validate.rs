@@ -22,7 +22,7 @@
 //! - Bytes that do not begin like a batch are refused for their partition; Kafka then refuses all
 //!   partitions of the request.
 //! - At most [`RECORD_ERROR_COUNT_MAX`] refused records are listed, and a batch that unpacks to
-//!   more than [`Rules::unpacked_bytes_max`] is refused.
+//!   more than [`Rules::unpacked_bytes_max`] leaves for it is refused.
 //!
 //! Invariant: the ordinary batch, uncompressed and with the producer's timestamps, is walked once
 //! and passed on as it came: nothing is copied or allocated.
@@ -69,7 +69,7 @@ pub struct Rules {
     pub batch_bytes_max: u32,
     /// `segment.bytes`.
     pub segment_bytes_max: u32,
-    /// Uncompressed bytes of a batch that has to be looked into, at most.
+    /// Uncompressed bytes of all batches of a request that have to be looked into, at most.
     pub unpacked_bytes_max: usize,
 }
 
@@ -177,10 +177,14 @@ pub fn claims_transaction(records: &[u8]) -> bool {
 ///
 /// Null records are the same as none. Bytes behind the batch that are no whole batch are dropped,
 /// as Kafka does.
+///
+/// `unpacked_bytes` counts what the request's compressed batches were unpacked to so far: a few
+/// kilobytes may become hundreds of megabytes, and a request may hold thousands of them.
 pub fn producer_batches(
     records: &Bytes,
     rules: &Rules,
     now: Timestamp,
+    unpacked_bytes: &mut usize,
 ) -> Result<Validated, Refused> {
     let size_bytes = only_batch(records, rules.produce_version)?;
     let bytes = records.slice(..size_bytes);
@@ -189,7 +193,8 @@ pub fn producer_batches(
     check_header(&batch.header)?;
 
     let target = rules.compression.unwrap_or_else(|| source.into());
-    let (header, bytes, rewritten) = match decide(&batch, source, target.codec, rules, now)? {
+    let fate = decide(&batch, source, target.codec, rules, now, unpacked_bytes)?;
+    let (header, bytes, rewritten) = match fate {
         Fate::Rebuild { payload } => {
             let (header, bytes) = rebuild(&batch.header, &payload, target, rules, now)?;
             if bytes.len() > rules.batch_bytes_max as usize {
@@ -305,11 +310,12 @@ fn decide<'a>(
     target: Codec,
     rules: &Rules,
     now: Timestamp,
+    unpacked_bytes: &mut usize,
 ) -> Result<Fate<'a>, Refused> {
     if source == target && source != Codec::None {
-        return check_in_place(batch, rules, now);
+        return check_in_place(batch, rules, now, unpacked_bytes);
     }
-    let payload = decompress(batch, rules.unpacked_bytes_max)?;
+    let payload = unpack(batch, rules, unpacked_bytes)?;
     let walked = walk(&batch.header, &payload, rules, now)?;
     Ok(if source == target { walked.keep_or_rebuild(payload) } else { Fate::Rebuild { payload } })
 }
@@ -319,6 +325,7 @@ fn check_in_place<'a>(
     batch: &BatchView<'a>,
     rules: &Rules,
     now: Timestamp,
+    unpacked_bytes: &mut usize,
 ) -> Result<Fate<'a>, Refused> {
     let header = &batch.header;
     let times_can_be_trusted = header.timestamp_type() == TimestampType::Create
@@ -329,9 +336,26 @@ fn check_in_place<'a>(
     if times_can_be_trusted && !rules.compacted {
         return Ok(Fate::Keep { max_timestamp: header.max_timestamp });
     }
-    let payload = decompress(batch, rules.unpacked_bytes_max)?;
+    let payload = unpack(batch, rules, unpacked_bytes)?;
     let walked = walk(header, &payload, rules, now)?;
     Ok(walked.keep_or_rebuild(payload))
+}
+
+/// The records of a batch, uncompressed, as far as its request may still have some unpacked.
+fn unpack<'a>(
+    batch: &BatchView<'a>,
+    rules: &Rules,
+    unpacked_bytes: &mut usize,
+) -> Result<Cow<'a, [u8]>, Refused> {
+    let left = rules.unpacked_bytes_max.saturating_sub(*unpacked_bytes);
+    let payload = decompress(batch, left);
+    *unpacked_bytes += match &payload {
+        Ok(Cow::Borrowed(_)) | Err(DecompressError::UnknownCodec(_)) => 0,
+        Ok(Cow::Owned(unpacked)) => unpacked.len(),
+        // It may have gone as far as it was let.
+        Err(DecompressError::Damaged | DecompressError::TooLarge { .. }) => left,
+    };
+    Ok(payload?)
 }
 
 /// What a walk over the records found.

@@ -149,7 +149,7 @@ fn rules(bytes: &[u8]) -> Rules {
 
 fn produce(input: &Bytes) -> bool {
     let _ = claims_transaction(input);
-    let Ok(valid) = producer_batches(input, &rules(input), NOW) else { return false };
+    let Ok(valid) = producer_batches(input, &rules(input), NOW, &mut 0) else { return false };
     let view = BatchView::parse(&valid.bytes).expect("a valid batch is one");
     assert!(view.is_intact(), "a valid batch has its checksum");
     assert_eq!(view.header, valid.header, "the header is the batch's");

@@ -56,7 +56,7 @@ fn put(batch: &Bytes, at: usize, field: &[u8]) -> Bytes {
 }
 
 fn outcome(bytes: &Bytes, rules: &Rules) -> Result<Validated, Refused> {
-    let validated = producer_batches(bytes, rules, NOW)?;
+    let validated = producer_batches(bytes, rules, NOW, &mut 0)?;
     let batch = BatchView::parse(&validated.bytes).expect("a batch");
     assert_eq!(batch.header, validated.header);
     assert!(batch.is_intact());
@@ -344,6 +344,24 @@ fn offset_deltas_with_gaps_are_renumbered() {
 }
 
 #[test]
+fn the_batches_of_a_request_unpack_to_so_much_together() {
+    let bytes = sample(BatchBuilder::new().compression(Codec::Zstd));
+    // Compressed records are looked at where times have to be.
+    let rules = Rules { timestamp_before_max_ms: i64::MAX - 1, ..RULES };
+    let mut one = 0;
+    producer_batches(&bytes, &rules, NOW, &mut one).expect("passes");
+    assert!(one > 0);
+    let rules = Rules { unpacked_bytes_max: 2 * one + one / 2, ..rules };
+    let mut unpacked = 0;
+    let mut next = || producer_batches(&bytes, &rules, NOW, &mut unpacked);
+    assert!(next().is_ok() && next().is_ok());
+    assert_eq!(next().expect_err("too much").reason, Reason::MessageTooLarge);
+    assert_eq!(next().expect_err("nothing is left").reason, Reason::MessageTooLarge);
+    let plain = sample(BatchBuilder::new());
+    assert!(producer_batches(&plain, &rules, NOW, &mut unpacked).is_ok());
+}
+
+#[test]
 fn no_bytes_make_validation_panic() {
     let mut state = 88_172_645_463_325_252u64;
     let mut random = move || {
@@ -368,7 +386,7 @@ fn no_bytes_make_validation_panic() {
             }
             let bytes = changed(&bytes.into(), |_| ());
             for rules in &rules {
-                let _ = producer_batches(&bytes, rules, NOW);
+                let _ = producer_batches(&bytes, rules, NOW, &mut 0);
             }
             claims_transaction(&bytes);
         }
