@@ -33,6 +33,7 @@ const RULES: Rules = Rules {
     compacted: false,
     batch_bytes_max: 1_048_588,
     segment_bytes_max: 1 << 30,
+    unpacked_bytes_max: 256 << 20,
 };
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];

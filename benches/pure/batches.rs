@@ -20,6 +20,7 @@ fn rules() -> Rules {
         compacted: false,
         batch_bytes_max: 1 << 20,
         segment_bytes_max: 1 << 30,
+        unpacked_bytes_max: 256 << 20,
     }
 }
 

@@ -3,15 +3,17 @@
 //! A frame is a slice of the buffer it was read into: its records are never copied. An idle
 //! connection holds a small buffer; a large one is allocated only once a large frame was announced.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::mesh::Shard;
-use crate::mesh::memory::{AHEAD_BYTES_MIN, Amount, Held, Holding, RequestMemory};
+use crate::mesh::memory::{AHEAD_BYTES_MIN, Held, LEAST_BYTES, RequestMemory};
 use crate::protocol::ApiKey;
 use crate::runtime::StreamReader;
 use crate::runtime::local::first;
@@ -40,6 +42,8 @@ pub struct Frames {
     frame_bytes_max: usize,
     /// Size of the last frame: the next one is likely as large.
     frame_bytes_last: usize,
+    /// How much of the frame that is being received has come, for who waits for its memory.
+    received: Rc<Cell<u64>>,
 }
 
 /// Why no frame could be cut. The connection is closed.
@@ -72,15 +76,21 @@ impl fmt::Display for FrameError {
 impl Frames {
     /// The frames of `reader`, none larger than `frame_bytes_max`.
     pub fn new(reader: StreamReader, frame_bytes_max: usize) -> Self {
-        Self { reader, buffer: BytesMut::new(), frame_bytes_max, frame_bytes_last: 0 }
+        Self {
+            reader,
+            buffer: BytesMut::new(),
+            frame_bytes_max,
+            frame_bytes_last: 0,
+            received: Rc::default(),
+        }
     }
 
     /// The next frame without its length, and its share of the core's memory; `None` when the peer
-    /// ended between frames. So many of the connection's requests are `in_flight`.
+    /// ended between frames. `is_alone` tells whether no request of the connection is under way.
     pub async fn next(
         &mut self,
         shard: &Shard,
-        in_flight: usize,
+        is_alone: impl Fn() -> bool,
     ) -> Result<Option<(Bytes, RequestMemory)>, FrameError> {
         let length = loop {
             if let Some(length) = self.announced()? {
@@ -98,15 +108,10 @@ impl Frames {
         }
         let size_bytes = self.memory_bytes(length) as u64;
         // Taken before the frame is allocated: a full budget leaves the bytes in the socket.
-        let share = shard.memory.take(size_bytes, in_flight).await;
+        let is_least = || length <= LEAST_BYTES && is_alone();
+        let share = shard.memory.take(size_bytes, is_least).await;
         if self.buffer.len() < 4 + length {
-            let amount = Amount { request_bytes: share.size_bytes(), answer_bytes: 0 };
-            let holding = shard.memory.hold(Held::Request, amount);
-            let too_slow = async {
-                holding.has_to_go().await;
-                Err(FrameError::Slow)
-            };
-            first(self.receive(length, &holding), too_slow).await?;
+            self.receive_in_time(length, shard, &share).await?;
         }
         self.buffer.advance(4);
         self.frame_bytes_last = length + 4;
@@ -114,8 +119,32 @@ impl Frames {
         Ok(Some((frame, share)))
     }
 
+    /// Reads the rest of a frame of `length` bytes, unless others wait for its `share` and the peer
+    /// is too slow.
+    async fn receive_in_time(
+        &mut self,
+        length: usize,
+        shard: &Shard,
+        share: &RequestMemory,
+    ) -> Result<(), FrameError> {
+        let received = self.received.clone();
+        let mut receiving = pin!(self.receive(length));
+        // Most of it is there already, or will be: nobody needs to know of those who send.
+        let at_once = poll_fn(|cx| Poll::Ready(receiving.as_mut().poll(cx))).await;
+        if let Poll::Ready(done) = at_once {
+            return done;
+        }
+        let amount = share.amount();
+        let holding = shard.memory.hold(Held::Request, move || amount, received);
+        let too_slow = async {
+            holding.has_to_go().await;
+            Err(FrameError::Slow)
+        };
+        first(receiving, too_slow).await
+    }
+
     /// Reads the rest of a frame of `length` bytes.
-    async fn receive(&mut self, length: usize, holding: &Holding) -> Result<(), FrameError> {
+    async fn receive(&mut self, length: usize) -> Result<(), FrameError> {
         while self.buffer.len() < 4 + length {
             // A large frame is allocated as it arrives, not as it is announced.
             let ahead = self.buffer.len().max(ALLOCATED_AT_ONCE_BYTES);
@@ -123,7 +152,7 @@ impl Frames {
             if self.fill(missing).await? == 0 {
                 return Err(FrameError::Truncated);
             }
-            holding.advance();
+            self.received.set(self.buffer.len() as u64);
         }
         Ok(())
     }

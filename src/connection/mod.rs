@@ -82,7 +82,7 @@ struct Slot {
     /// The answer was sent by another core, before it was known how the request has ended.
     is_settled: Cell<bool>,
     response: RefCell<Option<Response>>,
-    /// The request's share of the core's memory, held until its answer is sent.
+    /// The request's share of the core's memory, held until there is an answer.
     share: RefCell<Option<RequestMemory>>,
     /// Held until there is an answer, which may be large.
     turn: RefCell<Option<Share>>,
@@ -220,8 +220,8 @@ impl Connection {
                 first(home, ending).await
             };
             let frame = async {
-                let in_flight = self.slots.borrow().len();
-                match frames.next(&self.shard, in_flight).await {
+                let is_alone = || self.slots.borrow().is_empty();
+                match frames.next(&self.shard, is_alone).await {
                     Ok(Some((frame, share))) => Next::Frame(frame, share),
                     Ok(None) => Next::End,
                     Err(error) => {
@@ -261,8 +261,12 @@ impl Connection {
 
     /// Waits until no request is under way, and the core has room for one more large answer.
     async fn answer_turn(&self) -> Share {
-        while !self.slots.borrow().is_empty() {
+        loop {
+            // The last one may be away with this already: nobody will tell of it again.
             self.attend();
+            if self.slots.borrow().is_empty() {
+                break;
+            }
             self.changed.notified().await;
         }
         self.shard.memory.answer_turn().await
@@ -294,12 +298,17 @@ impl Connection {
         });
         self.slots.borrow_mut().push_back(slot.clone());
         let lender = lends.then(|| self.lender.clone());
+        let waits_for_others = handlers::waits_for_others(&frame);
         let handled = handlers::handle(self.shard.clone(), client.clone(), frame, lender);
         let mut handled = Box::pin(handled);
         let waker = std::task::Waker::noop();
         let mut cx = std::task::Context::from_waker(waker);
         if let Poll::Ready(response) = handled.as_mut().poll(&mut cx) {
             return self.fill(&slot, response);
+        }
+        if waits_for_others {
+            // The group has what was asked now, and the answer may be minutes away.
+            slot.share.take();
         }
         let connection = self.clone();
         self.shard.runtime.spawn("request", async move {
@@ -318,6 +327,7 @@ impl Connection {
             self.shard.memory.add_answer(bytes);
         }
         slot.turn.take();
+        slot.share.take();
         *slot.response.borrow_mut() = Some(response);
         let is_first = self.slots.borrow().front().is_some_and(|first| Rc::ptr_eq(first, slot));
         if is_first {
@@ -357,19 +367,17 @@ impl Connection {
         }
     }
 
-    async fn write_answers(&self, mut writer: StreamWriter, peer: SocketAddr) {
+    async fn write_answers(self: &Rc<Self>, mut writer: StreamWriter, peer: SocketAddr) {
         let mut chunks: Vec<Chunk> = Vec::new();
-        let mut shares: Vec<Option<RequestMemory>> = Vec::new();
         let is_usable = loop {
-            let closes = self.gather(&mut chunks, &mut shares);
+            let closes = self.gather(&mut chunks);
             if !chunks.is_empty() {
                 let bytes: usize = chunks.iter().map(Chunk::length).sum();
                 let held: u64 = chunks.iter().map(held_by).sum();
                 self.sending.set(true);
-                let sent = self.send(&mut writer, &chunks, &shares).await;
+                let sent = self.send(&mut writer, &chunks).await;
                 self.sending.set(false);
                 chunks.clear();
-                shares.clear();
                 self.sent(held);
                 self.changed.notify();
                 if let Err(error) = sent {
@@ -380,7 +388,6 @@ impl Connection {
                 self.shard.counters.response_bytes_total.add(bytes as u64);
                 self.last_active.set(self.shard.runtime.now());
             }
-            shares.clear();
             if closes {
                 break false;
             }
@@ -403,10 +410,9 @@ impl Connection {
     /// Sends, unless the peer takes nothing for longer than a connection may be idle, or too little
     /// while others wait for the memory of its answers.
     async fn send(
-        &self,
+        self: &Rc<Self>,
         writer: &mut StreamWriter,
         chunks: &[Chunk],
-        shares: &[Option<RequestMemory>],
     ) -> std::io::Result<()> {
         let idle_max = self.shard.config().idle_connection_max.unwrap_or(Duration::MAX);
         let mut sending = std::pin::pin!(writer.send(chunks));
@@ -415,7 +421,9 @@ impl Connection {
         match at_once {
             Poll::Ready(sent) => sent,
             Poll::Pending => {
-                let holding = self.shard.memory.hold(Held::Answers, self.amount(shares));
+                let connection = self.clone();
+                let amount = move || connection.amount();
+                let holding = self.shard.memory.hold(Held::Answers, amount, Rc::default());
                 let too_slow = first(holding.has_to_go(), self.shard.runtime.sleep(idle_max));
                 let late = async {
                     too_slow.await;
@@ -426,13 +434,15 @@ impl Connection {
         }
     }
 
-    /// What the peer holds while `shares` belong to the answers that are being sent.
-    fn amount(&self, shares: &[Option<RequestMemory>]) -> Amount {
-        let sent: u64 = shares.iter().flatten().map(RequestMemory::size_bytes).sum();
-        let slots = self.slots.borrow();
-        let bytes_of = |slot: &Rc<Slot>| slot.share.borrow().as_ref().map_or(0, |s| s.size_bytes());
-        let waiting: u64 = slots.iter().map(bytes_of).sum();
-        Amount { request_bytes: sent + waiting, answer_bytes: self.unsent_bytes.get() }
+    /// What the peer holds by requests under way, and by answers that it does not take.
+    fn amount(&self) -> Amount {
+        let mut amount = Amount { answer_bytes: self.unsent_bytes.get(), ..Amount::default() };
+        for slot in self.slots.borrow().iter() {
+            let share = slot.share.borrow().as_ref().map(RequestMemory::amount).unwrap_or_default();
+            amount.request_bytes += share.request_bytes;
+            amount.large_bytes += share.large_bytes;
+        }
+        amount
     }
 
     fn first_is_ready(&self) -> bool {
@@ -440,15 +450,14 @@ impl Connection {
     }
 
     /// Takes the answers that are ready, in order. Whether the connection closes behind them.
-    fn gather(&self, chunks: &mut Vec<Chunk>, shares: &mut Vec<Option<RequestMemory>>) -> bool {
+    fn gather(&self, chunks: &mut Vec<Chunk>) -> bool {
         let mut slots = self.slots.borrow_mut();
         for _ in 0..GATHERED_MAX {
             let ready = slots.front().and_then(|slot| slot.response.borrow_mut().take());
             let Some(response) = ready else { return false };
-            let slot = slots.pop_front();
+            slots.pop_front();
             self.lender.end();
             self.attentive.take();
-            shares.push(slot.and_then(|slot| slot.share.borrow_mut().take()));
             match response {
                 Response::Send(parts) => chunks.extend(parts),
                 Response::Answered => {

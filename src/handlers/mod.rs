@@ -165,6 +165,14 @@ pub fn may_answer_at_length(frame: &[u8]) -> bool {
     }
 }
 
+/// Whether the answer to a frame waits for other members of a group, with all that was asked in
+/// the group's hands.
+pub fn waits_for_others(frame: &[u8]) -> bool {
+    let code = frame.first_chunk::<2>().map(|raw| i16::from_be_bytes(*raw));
+    let key = code.and_then(ApiKey::from_code);
+    matches!(key, Some(ApiKey::JoinGroup | ApiKey::SyncGroup))
+}
+
 fn answers_at_length(key: ApiKey) -> bool {
     match key {
         ApiKey::Metadata

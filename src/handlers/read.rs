@@ -56,6 +56,9 @@ impl Item {
     }
 }
 
+/// How often an answer is wished for again: where a lane is full the wish is lost.
+const HURRIED_EVERY: Duration = Duration::from_millis(100);
+
 /// Limits of the whole request.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
@@ -146,18 +149,11 @@ impl Reading<'_> {
         self.standing.end(self.shard);
         if let [owner] = owners.as_slice() {
             let mut asked = self.ask(items, owner, self.limits.wait);
-            let answer = self.unless_over(&mut asked).await;
-            if answer.is_none() {
-                self.shard.hurry(&asked);
-            }
-            fill(
-                items,
-                owner,
-                match answer {
-                    Some(answer) => answer,
-                    None => asked.await,
-                },
-            );
+            let answer = match self.unless_over(&mut asked).await {
+                Some(answer) => answer,
+                None => self.hurried(asked).await,
+            };
+            fill(items, owner, answer);
         } else if !owners.is_empty() {
             self.read_enough(items, &mut owners).await;
         }
@@ -302,6 +298,17 @@ impl Reading<'_> {
         }
         for (place, asked) in asked {
             fill(items, &owners[place], asked.await);
+        }
+    }
+
+    /// The answer of a parked read, now.
+    async fn hurried(&self, mut asked: Asked) -> Option<Answer> {
+        loop {
+            self.shard.hurry(&asked);
+            let answer = self.shard.runtime.timeout(HURRIED_EVERY, &mut asked).await;
+            if let Some(answer) = answer {
+                return answer;
+            }
         }
     }
 

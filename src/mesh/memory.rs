@@ -6,8 +6,9 @@
 //!            answers may be large are not begun
 //! ```
 //!
-//! What others wait for can be held by peers that send no further, or do not read. They are told
-//! to go, those that began first before the others, and no more of them than needed.
+//! What others wait for can be held by peers that send no further, or do not read. Once others have
+//! waited for a while these are told to go, those that began first before the others, and no more
+//! of them than needed; but not who holds next to nothing.
 //!
 //! Invariants: nobody is told to go while nobody waits; the least requests never wait.
 //! Not here: sockets and frames (`connection`), what may be answered at length (`protocol`).
@@ -23,7 +24,7 @@ use crate::runtime::local::{Budget, Notice, Share};
 
 /// Requests of at most so many bytes are read even when everything is taken, one of a connection
 /// at a time: heartbeats, commits, small records.
-const LEAST_BYTES: u64 = 4 << 10;
+pub const LEAST_BYTES: usize = 4 << 10;
 
 /// Requests of more than this part of a core's memory are large.
 const LARGE_PART: u64 = 64;
@@ -46,6 +47,16 @@ const TAKING_MAX: Duration = Duration::from_secs(2);
 /// Time between two looks at who has to go.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How many looks in a row have to find something missing before anybody is told: memory that is
+/// used up for a moment comes back by itself.
+const LOOKS_MIN: u32 = 3;
+
+/// How often those are told who wait for something else with what is missing.
+const PRESSED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Who holds less than this part of a core's memory is not told to go.
+const NOTHING_PART: u64 = 4096;
+
 /// Why a peer holds memory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Held {
@@ -60,6 +71,8 @@ pub enum Held {
 pub struct Amount {
     /// Of its requests, in bytes.
     pub request_bytes: u64,
+    /// That of them which is large ones'.
+    pub large_bytes: u64,
     /// Of its answers, in bytes.
     pub answer_bytes: u64,
 }
@@ -73,12 +86,14 @@ struct State {
     requests: Budget,
     large_requests: Budget,
     large_bytes: u64,
+    nothing_bytes: u64,
     answering: Budget,
     answer_bytes: Cell<u64>,
     answer_bytes_max: u64,
     answers_sent: Notice,
     /// Told again and again while requests wait for memory.
     pressed: Notice,
+    pressed_at: Cell<Instant>,
     /// Who waits, by what for.
     waiting: [Cell<usize>; 2],
     looking: Cell<bool>,
@@ -89,7 +104,11 @@ struct State {
 
 struct Holder {
     held: Held,
-    amount: Amount,
+    amount: Box<dyn Fn() -> Amount>,
+    /// How much of its request has come.
+    received: Rc<Cell<u64>>,
+    /// That, when it was looked at last.
+    received_before: Cell<u64>,
     began: Instant,
     advanced: Cell<Instant>,
     has_to_go: Cell<bool>,
@@ -100,13 +119,18 @@ struct Holder {
 #[derive(Default)]
 pub struct RequestMemory {
     share: Option<Share>,
-    _large: Option<Share>,
+    large: Option<Share>,
 }
 
 impl RequestMemory {
-    /// How many bytes it is.
-    pub fn size_bytes(&self) -> u64 {
-        self.share.as_ref().map_or(0, Share::units)
+    /// How much it is.
+    pub fn amount(&self) -> Amount {
+        let units = |share: &Option<Share>| share.as_ref().map_or(0, Share::units);
+        Amount {
+            request_bytes: units(&self.share),
+            large_bytes: units(&self.large),
+            answer_bytes: 0,
+        }
     }
 }
 
@@ -114,10 +138,12 @@ impl Memory {
     /// `size_bytes_max` for requests, and as much for answers.
     pub fn new(runtime: Runtime, size_bytes_max: u64) -> Self {
         Self(Rc::new(State {
+            pressed_at: Cell::new(runtime.now()),
             runtime,
             requests: Budget::new(size_bytes_max),
             large_requests: Budget::new(size_bytes_max.div_ceil(2)),
             large_bytes: size_bytes_max / LARGE_PART,
+            nothing_bytes: size_bytes_max / NOTHING_PART,
             answering: Budget::new(ANSWERING_MAX),
             answer_bytes: Cell::new(0),
             answer_bytes_max: size_bytes_max,
@@ -131,13 +157,13 @@ impl Memory {
     }
 
     /// Takes the memory of a request of so many bytes; the whole at most. Waits while it is used
-    /// up, unless the request is among the least and the first of its connection, on which so many
-    /// are `in_flight`.
-    pub async fn take(&self, size_bytes: u64, in_flight: usize) -> RequestMemory {
+    /// up, unless the request `is_least`: of [`LEAST_BYTES`] at most, and the only one of its
+    /// connection.
+    pub async fn take(&self, size_bytes: u64, is_least: impl FnOnce() -> bool) -> RequestMemory {
         if let Some(taken) = self.take_free(size_bytes) {
             return taken;
         }
-        if in_flight == 0 && size_bytes <= LEAST_BYTES {
+        if is_least() {
             return RequestMemory::default();
         }
         let _waiting = self.wait_for(Held::Request);
@@ -146,7 +172,7 @@ impl Memory {
             false => None,
         };
         let share = self.0.requests.take(size_bytes).await;
-        RequestMemory { share: Some(share), _large: large }
+        RequestMemory { share: Some(share), large }
     }
 
     fn take_free(&self, size_bytes: u64) -> Option<RequestMemory> {
@@ -155,7 +181,7 @@ impl Memory {
             false => None,
         };
         let share = self.0.requests.take_free(size_bytes)?;
-        Some(RequestMemory { share: Some(share), _large: large })
+        Some(RequestMemory { share: Some(share), large })
     }
 
     /// Resolves when requests wait for memory: a request that waits for something else may be
@@ -195,14 +221,22 @@ impl Memory {
         }
     }
 
-    /// A peer holds so much until what this returns is dropped.
-    pub fn hold(&self, held: Held, amount: Amount) -> Holding {
+    /// A peer holds as much as `amount` tells, until what this returns is dropped; of its request
+    /// so many bytes are `received`.
+    pub fn hold(
+        &self,
+        held: Held,
+        amount: impl Fn() -> Amount + 'static,
+        received: Rc<Cell<u64>>,
+    ) -> Holding {
         let number = self.0.holder_next.get();
         self.0.holder_next.set(number + 1);
         let now = self.0.runtime.now();
         let holder = Rc::new(Holder {
             held,
-            amount,
+            amount: Box::new(amount),
+            received_before: Cell::new(received.get()),
+            received,
             began: now,
             advanced: Cell::new(now),
             has_to_go: Cell::new(false),
@@ -225,28 +259,41 @@ impl Memory {
     }
 
     async fn look(&self) {
-        // Those that wait begin to after this was spawned.
-        self.0.runtime.sleep(Duration::from_millis(1)).await;
-        let mut is_late = false;
+        // Of requests, of large ones, and of answers: for so many looks something was missing.
+        let mut looks = [0_u32; 3];
         while self.0.waiting.iter().any(|count| count.get() > 0) {
-            let missing_bytes = self.missing_request_bytes();
-            if missing_bytes > 0 {
-                self.0.pressed.notify();
-            }
-            // A core that is late itself can not say who else is.
-            if !is_late {
-                self.tell(missing_bytes, |amount| amount.request_bytes);
-                self.tell(self.missing_answer_bytes(), |amount| amount.answer_bytes);
-            }
             let looked = self.0.runtime.now();
             self.0.runtime.sleep(LOOK_INTERVAL).await;
-            is_late = self.0.runtime.now().since(looked) > LOOK_INTERVAL * 2;
+            let now = self.0.runtime.now();
+            if now.since(looked) > LOOK_INTERVAL * 2 {
+                // A core that is late itself can not say who else is.
+                looks = [0; 3];
+                continue;
+            }
+            let missing = [
+                self.0.requests.missing(),
+                self.0.large_requests.missing(),
+                self.missing_answer_bytes(),
+            ];
+            for (looks, missing) in looks.iter_mut().zip(missing) {
+                *looks = if missing == 0 { 0 } else { *looks + 1 };
+            }
+            let [requests, large, answers] = looks.map(|looks| looks >= LOOKS_MIN);
+            if requests {
+                if now.since(self.0.pressed_at.get()) >= PRESSED_INTERVAL {
+                    self.0.pressed_at.set(now);
+                    self.0.pressed.notify();
+                }
+                self.tell(missing[0], |amount| amount.request_bytes);
+            }
+            if large {
+                self.tell(missing[1], |amount| amount.large_bytes);
+            }
+            if answers {
+                self.tell(missing[2], |amount| amount.answer_bytes);
+            }
         }
         self.0.looking.set(false);
-    }
-
-    fn missing_request_bytes(&self) -> u64 {
-        self.0.requests.missing().max(self.0.large_requests.missing())
     }
 
     fn missing_answer_bytes(&self) -> u64 {
@@ -265,11 +312,12 @@ impl Memory {
         let holders: Vec<Rc<Holder>> = self.0.holders.borrow().values().cloned().collect();
         let (going, staying): (Vec<&Rc<Holder>>, Vec<&Rc<Holder>>) =
             holders.iter().partition(|holder| holder.has_to_go.get());
-        let promised: u64 = going.iter().map(|holder| bytes_of(&holder.amount)).sum();
+        let promised: u64 = going.iter().map(|holder| bytes_of(&(holder.amount)())).sum();
         let mut missing = missing.saturating_sub(promised);
         for holder in staying {
-            let bytes = bytes_of(&holder.amount);
-            if missing > 0 && bytes > 0 && holder.is_slow(now) {
+            holder.look(now);
+            let bytes = bytes_of(&(holder.amount)());
+            if missing > 0 && bytes > self.0.nothing_bytes && holder.is_slow(now) {
                 missing = missing.saturating_sub(bytes);
                 holder.has_to_go.set(true);
                 holder.told.notify();
@@ -279,6 +327,14 @@ impl Memory {
 }
 
 impl Holder {
+    /// Notes whether some more has come.
+    fn look(&self, now: Instant) {
+        let received = self.received.get();
+        if self.received_before.replace(received) != received {
+            self.advanced.set(now);
+        }
+    }
+
     fn is_slow(&self, now: Instant) -> bool {
         match self.held {
             Held::Request => {
@@ -298,11 +354,6 @@ pub struct Holding {
 }
 
 impl Holding {
-    /// The peer has sent some more.
-    pub fn advance(&self) {
-        self.holder.advanced.set(self.memory.0.runtime.now());
-    }
-
     /// Resolves when others wait for what the peer holds, and it is too slow.
     pub async fn has_to_go(&self) {
         while !self.holder.has_to_go.get() {
@@ -339,8 +390,10 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn requests(request_bytes: u64) -> Amount {
-        Amount { request_bytes, answer_bytes: 0 }
+    /// A peer of whose request of 64 KiB so much has come.
+    fn hold_request(memory: &Memory, received: &Rc<Cell<u64>>) -> Holding {
+        let amount = Amount { request_bytes: 64 << 10, ..Amount::default() };
+        memory.hold(Held::Request, move || amount, received.clone())
     }
 
     /// Whether `future` ends within that time.
@@ -348,8 +401,8 @@ mod tests {
         runtime.timeout(within, future).await.is_some()
     }
 
-    async fn taken(memory: &Memory, size_bytes: u64, in_flight: usize) {
-        memory.take(size_bytes, in_flight).await;
+    async fn taken(memory: &Memory, size_bytes: u64) {
+        memory.take(size_bytes, || false).await;
     }
 
     #[test]
@@ -357,22 +410,17 @@ mod tests {
         sim::block_on(1, |runtime| async move {
             let memory = Memory::new(runtime.clone(), 64 * MIB);
             let second = Duration::from_secs(1);
-            let first_large = memory.take(20 * MIB, 0).await;
-            assert_eq!(first_large.size_bytes(), 20 * MIB);
-            assert!(!ends(&runtime, second, taken(&memory, 20 * MIB, 0)).await, "one half is 32");
+            let first_large = memory.take(20 * MIB, || false).await;
+            assert_eq!(first_large.amount().large_bytes, 20 * MIB);
+            assert!(!ends(&runtime, second, taken(&memory, 20 * MIB)).await, "one half is 32");
             let others: Vec<_> = (0..44).map(|_| memory.take_free(MIB)).collect();
             assert!(others.iter().all(Option::is_some), "large ones took 20 of 64 only");
-            let cases = [
-                ("small, alone", LEAST_BYTES, 0, true),
-                ("small, behind another", LEAST_BYTES, 1, false),
-                ("not small", LEAST_BYTES + 1, 0, false),
-            ];
-            for (name, size_bytes, in_flight, is_taken) in cases {
-                let take = taken(&memory, size_bytes, in_flight);
-                assert_eq!(ends(&runtime, second, take).await, is_taken, "{name}");
+            for is_least in [false, true] {
+                let take = async { drop(memory.take(4096, || is_least).await) };
+                assert_eq!(ends(&runtime, second, take).await, is_least);
             }
             drop(first_large);
-            assert!(ends(&runtime, second, taken(&memory, 20 * MIB, 0)).await, "given back");
+            assert!(ends(&runtime, second, taken(&memory, 20 * MIB)).await, "given back");
         });
     }
 
@@ -382,18 +430,23 @@ mod tests {
             let memory = Memory::new(runtime.clone(), 4 * MIB);
             let held: Vec<_> = (0..64).map(|_| memory.take_free(64 << 10)).collect();
             assert!(held.iter().all(Option::is_some));
-            let holdings: Vec<_> =
-                (0..3).map(|_| memory.hold(Held::Request, requests(64 << 10))).collect();
+            let received: [Rc<Cell<u64>>; 3] = Default::default();
+            let holdings = received.each_ref().map(|received| hold_request(&memory, received));
+            let little = Amount { request_bytes: 512, ..Amount::default() };
+            let least = memory.hold(Held::Request, move || little, Rc::default());
             let long = Duration::from_secs(2);
             for holding in &holdings {
                 assert!(!ends(&runtime, long, holding.has_to_go()).await, "nobody waits");
             }
-            holdings[0].advance();
-            let waiting = taken(&memory, 64 << 10, 0);
+            received[0].set(1000);
+            let waiting = taken(&memory, 64 << 10);
             let quick = Duration::from_millis(500);
             let told = first(async { Err(waiting.await) }, async {
+                let began = runtime.now();
                 holdings[1].has_to_go().await;
-                Ok(ends(&runtime, quick, holdings[2].has_to_go()).await)
+                assert!(runtime.now().since(began) > LOOK_INTERVAL * 2, "not at once");
+                let others = first(holdings[2].has_to_go(), least.has_to_go());
+                Ok(ends(&runtime, quick, others).await)
             });
             assert_eq!(told.await, Ok(false), "the oldest that is slow, and one is enough");
             assert!(!ends(&runtime, quick, holdings[0].has_to_go()).await, "it sent something");
@@ -408,12 +461,12 @@ mod tests {
             let held: Vec<_> = (0..64).map(|_| memory.take_free(16 << 10)).collect();
             assert!(!ends(&runtime, second, memory.pressed()).await, "nobody waits");
             let waiting = async {
-                taken(&memory, 16 << 10, 0).await;
+                taken(&memory, 16 << 10).await;
                 panic!("nothing is given back");
             };
             assert!(ends(&runtime, second, first(memory.pressed(), waiting)).await);
             drop(held);
-            assert!(ends(&runtime, second, taken(&memory, 16 << 10, 0)).await);
+            assert!(ends(&runtime, second, taken(&memory, 16 << 10)).await);
         });
     }
 
@@ -425,8 +478,8 @@ mod tests {
             let turn = async { drop(memory.answer_turn().await) };
             assert!(ends(&runtime, second, turn).await);
             memory.add_answer(MIB);
-            let amount = Amount { request_bytes: 0, answer_bytes: MIB };
-            let holding = memory.hold(Held::Answers, amount);
+            let amount = Amount { answer_bytes: MIB, ..Amount::default() };
+            let holding = memory.hold(Held::Answers, move || amount, Rc::default());
             let turn = async { drop(memory.answer_turn().await) };
             assert!(!ends(&runtime, second, turn).await, "1 MiB is to be sent");
             let turn = async { drop(memory.answer_turn().await) };

@@ -14,6 +14,10 @@ use crate::protocol::validate::{DECOMPRESSED_BYTES_MAX, Rules};
 /// The part of the memory for requests that a batch may unpack to.
 const UNPACKED_PART: u64 = 4;
 
+/// What the batches of a request may unpack to, however little memory there is: some batches of the
+/// usual size.
+const UNPACKED_BYTES_MIN: usize = 16 << 20;
+
 /// A topic's settings on one core; made anew when the metadata changes.
 #[derive(Clone, Debug)]
 pub struct TopicSettings {
@@ -100,7 +104,8 @@ fn rules(config: &BrokerConfig, settings: &TopicConfig) -> Rules {
 /// same time, and what is unpacked may be packed again.
 fn unpacked_bytes_max(config: &BrokerConfig) -> usize {
     let bytes = config.request_memory_bytes / UNPACKED_PART;
-    usize::try_from(bytes).unwrap_or(usize::MAX).min(DECOMPRESSED_BYTES_MAX)
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    bytes.clamp(UNPACKED_BYTES_MIN, DECOMPRESSED_BYTES_MAX)
 }
 
 fn window(bound: Option<Duration>) -> i64 {

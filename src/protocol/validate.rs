@@ -46,6 +46,9 @@ pub const RECORD_ERROR_COUNT_MAX: usize = 1_000;
 /// Uncompressed bytes of a batch that has to be looked into, at most, with any [`Rules`].
 pub const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
 
+/// The part of what is left for a request's batches that one counts for that breaks off.
+const DAMAGED_PART: usize = 4;
+
 /// The first Produce version that may carry zstd (KIP-110).
 const ZSTD_VERSION_MIN: i16 = 7;
 
@@ -352,8 +355,9 @@ fn unpack<'a>(
     *unpacked_bytes += match &payload {
         Ok(Cow::Borrowed(_)) | Err(DecompressError::UnknownCodec(_)) => 0,
         Ok(Cow::Owned(unpacked)) => unpacked.len(),
-        // It may have gone as far as it was let.
-        Err(DecompressError::Damaged | DecompressError::TooLarge { .. }) => left,
+        Err(DecompressError::TooLarge { .. }) => left,
+        // How far it came is not known. All of them together cost a few times what there was.
+        Err(DecompressError::Damaged) => left / DAMAGED_PART,
     };
     Ok(payload?)
 }

@@ -144,6 +144,7 @@ fn rules(bytes: &[u8]) -> Rules {
         compacted: chosen & 0x08 != 0,
         batch_bytes_max: 64 << 10,
         segment_bytes_max: 32 << 10,
+        unpacked_bytes_max: 64 << 20,
     }
 }
 
