@@ -124,7 +124,7 @@ fn many_resources_that_are_named_twice() {
             .with_resource_name(text((n / 2).to_string()))
     };
     let question = IncrementalAlterConfigsRequest::default()
-        .with_resources((0..200_000).map(resource).collect());
+        .with_resources((0..120_000).map(resource).collect());
     check("resources that are named twice", ApiKey::IncrementalAlterConfigs, 1, question);
 }
 

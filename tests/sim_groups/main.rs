@@ -17,6 +17,7 @@
 mod broker;
 mod classic;
 #[path = "../sim/client.rs"]
+#[expect(dead_code, reason = "the simulation of records asks for more")]
 mod client;
 mod commits;
 mod consumer;
