@@ -26,6 +26,10 @@ const READ_AHEAD_BYTES: usize = 64 << 10;
 
 const _: () = assert!(IDLE_BUFFER_BYTES <= AHEAD_BYTES_MIN);
 
+/// What is read of the next frame along with one: its length and what it is of. A read that leaves
+/// room has emptied the socket, and need not be followed by one that finds nothing.
+const NEXT_BYTES: usize = 6;
+
 /// What is allocated for an announced frame before any of it has arrived.
 const ALLOCATED_AT_ONCE_BYTES: usize = 1 << 20;
 
@@ -148,8 +152,8 @@ impl Frames {
         while self.buffer.len() < 4 + length {
             // A large frame is allocated as it arrives, not as it is announced.
             let ahead = self.buffer.len().max(ALLOCATED_AT_ONCE_BYTES);
-            let missing = (4 + length - self.buffer.len()).min(ahead);
-            if self.fill(missing).await? == 0 {
+            let missing = 4 + length - self.buffer.len();
+            if self.fill(missing.min(ahead) + NEXT_BYTES).await? == 0 {
                 return Err(FrameError::Truncated);
             }
             self.received.set(self.buffer.len() as u64);
@@ -192,9 +196,7 @@ impl Frames {
             return self.fill(IDLE_BUFFER_BYTES).await;
         }
         let ahead_max = shard.memory.ahead_bytes(shard.counters.connections_open.get());
-        // A byte more than the last frame: a read that leaves room has emptied the socket, and
-        // need not be followed by one that finds nothing.
-        self.fill((self.frame_bytes_last + 1).clamp(IDLE_BUFFER_BYTES, ahead_max)).await
+        self.fill((self.frame_bytes_last + NEXT_BYTES).clamp(IDLE_BUFFER_BYTES, ahead_max)).await
     }
 
     /// As [`fill`](Self::fill); `None` when nothing is there yet.

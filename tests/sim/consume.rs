@@ -14,6 +14,7 @@ use corelog::protocol::list_offsets::{
     EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsRequest,
     ListOffsetsResponse, ListOffsetsTopic,
 };
+use corelog::protocol::metadata::MetadataRequest;
 use corelog::protocol::produce::{ProducePartition, ProduceRequest, ProduceTopic};
 use corelog::protocol::record::Records;
 use corelog::runtime::Runtime;
@@ -158,6 +159,30 @@ pub async fn wait_after_leaving(runtime: Runtime, partitions: i32, min_bytes: i3
     let began = runtime.now();
     assert!(consumer.connection.leave().await, "it is answered first");
     runtime.now().since(began)
+}
+
+/// The longest time to the answers of two questions asked one right behind the other, of which the
+/// second one may be answered at length: a record for some partition, and what there is.
+pub async fn longest_of_two(runtime: Runtime, partitions: i32) -> Duration {
+    let topic_id = Some(find_topic(&runtime, partitions).await);
+    let mut connection = Connection::open(&runtime).await;
+    let mut longest = Duration::ZERO;
+    for turn in 0..200 {
+        let mut batch = BatchBuilder::new();
+        batch.append(&NewRecord { timestamp: 1, key: None, value: Some(b"1 1"), headers: &[] });
+        let records = batch.build().expect("nothing is compressed");
+        let partitions = vec![ProducePartition { index: turn % partitions, records }];
+        let topics = vec![ProduceTopic { name: topic_name(), topic_id, partitions }];
+        let produce = ProduceRequest { acks: 1, topics, ..ProduceRequest::default() };
+        let began = runtime.now();
+        let first = connection.send(9, &produce).await.expect("no fault is planned");
+        runtime.sleep(Duration::from_micros(runtime.random() % 300)).await;
+        let second = connection.send(12, &MetadataRequest::default()).await;
+        connection.receive_body(&first).await.expect("no fault is planned");
+        connection.receive_body(&second.expect("no fault is planned")).await.expect("answered");
+        longest = longest.max(runtime.now().since(began));
+    }
+    longest
 }
 
 impl Consumer {

@@ -35,7 +35,7 @@ use corelog::runtime::{Disk, Lanes, Runtime};
 use admin::{check_topics, meddle};
 use audit::audit;
 use check::{Content, Shared, check_beginning};
-use consume::{consume, longest_wait, read_all, wait_after_leaving};
+use consume::{consume, longest_of_two, longest_wait, read_all, wait_after_leaving};
 use plan::{Durability, Fault, Plan, Stop};
 use produce::Producer;
 use rot::{check_rotten, rot};
@@ -415,6 +415,17 @@ fn a_fetch_waits_no_longer_than_its_client_is_there() {
             });
             assert!(waited < Duration::from_secs(1), "seed {seed}, {min_bytes}: {waited:?}");
         }
+    }
+}
+
+#[test]
+fn a_long_answer_does_not_wait_for_one_that_another_core_has_sent() {
+    for seed in 0..20 {
+        let run = Run::new(seed);
+        let partitions = run.plan.partitions;
+        let ask = move |runtime| longest_of_two(runtime, partitions);
+        let longest = run.world.run(run.clients, ask);
+        assert!(longest < Duration::from_secs(1), "seed {seed}: {longest:?}");
     }
 }
 
