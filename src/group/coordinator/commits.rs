@@ -1,5 +1,7 @@
 //! Offsets of groups: committing, fetching, deleting, expiring.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::group::Now;
 use crate::group::classic::{Classic, State};
 use crate::group::coordinator::{Coordinator, Effect, Group, Kind, Write, push_answers};
@@ -132,24 +134,33 @@ impl Coordinator {
             let answer = Answer::DeleteOffsets(ErrorCode::NonEmptyGroup, Vec::new());
             return effects.push(Effect::Answer { ticket, answer });
         }
-        let mut records = Vec::new();
-        let mut topics = Vec::new();
+        // Named again, a partition is answered for again, but looked up and deleted once.
+        let mut named: BTreeMap<&Str, BTreeSet<i32>> = BTreeMap::new();
         for (topic, partitions) in &delete.topics {
-            let is_used = group.subscribes(topic);
-            let mut results = Vec::new();
+            named.entry(topic).or_default().extend(partitions);
+        }
+        let used: BTreeSet<&Str> =
+            named.keys().copied().filter(|topic| group.subscribes(topic)).collect();
+        named.retain(|topic, _| !used.contains(topic));
+        let id = kept(&delete.group);
+        let in_flight = self.offsets_in_flight(&id);
+        let mut records = Vec::new();
+        for (topic, partitions) in named {
+            let topic = kept(topic);
             for partition in partitions {
-                let (group, topic) = (kept(&delete.group), kept(topic));
-                let key = OffsetKey { group, topic, partition: *partition };
-                if is_used {
-                    results.push((*partition, ErrorCode::GroupSubscribedToTopic));
-                    continue;
-                }
-                results.push((*partition, ErrorCode::None));
-                if self.offsets.has(&key) || self.is_in_flight(&key) {
+                let key = OffsetKey { group: id.clone(), topic: topic.clone(), partition };
+                if self.offsets.has(&key) || in_flight.contains(&key) {
                     records.push(Record::Offset(key, None));
                 }
             }
-            topics.push((kept(topic), results));
+        }
+        let mut topics = Vec::new();
+        for (topic, partitions) in &delete.topics {
+            let error = match used.contains(topic) {
+                true => ErrorCode::GroupSubscribedToTopic,
+                false => ErrorCode::None,
+            };
+            topics.push((kept(topic), partitions.iter().map(|at| (*at, error)).collect()));
         }
         let answer = Answer::DeleteOffsets(ErrorCode::None, topics);
         if records.is_empty() {
@@ -160,23 +171,23 @@ impl Coordinator {
         self.append(write, effects);
     }
 
-    fn is_in_flight(&self, key: &OffsetKey) -> bool {
-        let mut records = self.writes.values().flat_map(|write| &write.records);
-        records.any(|record| matches!(record, Record::Offset(other, Some(_)) if other == key))
-    }
-
-    /// Tombstones for all offsets of a group, those on their way included.
-    pub(super) fn offset_tombstones(&self, group: &Str) -> Vec<Record> {
-        let mut keys: Vec<OffsetKey> = self.offsets.of(group).map(|(key, _)| key).collect();
+    /// Offsets of a group that are on their way to the log.
+    fn offsets_in_flight(&self, group: &Str) -> BTreeSet<&OffsetKey> {
+        let mut keys = BTreeSet::new();
         for record in self.writes.values().flat_map(|write| &write.records) {
             if let Record::Offset(key, Some(_)) = record
                 && key.group == *group
             {
-                keys.push(key.clone());
+                keys.insert(key);
             }
         }
-        keys.sort();
-        keys.dedup();
+        keys
+    }
+
+    /// Tombstones for all offsets of a group, those on their way included.
+    pub(super) fn offset_tombstones(&self, group: &Str) -> Vec<Record> {
+        let mut keys: BTreeSet<OffsetKey> = self.offsets.of(group).map(|(key, _)| key).collect();
+        keys.extend(self.offsets_in_flight(group).into_iter().cloned());
         keys.into_iter().map(|key| Record::Offset(key, None)).collect()
     }
 

@@ -1,6 +1,7 @@
 //! Offsets, admin requests, loading and unloading.
 
 use super::*;
+use crate::group::record::OffsetKey;
 
 #[test]
 fn offsets_are_taken_from_members_of_this_generation_and_from_clients_of_empty_groups() {
@@ -104,6 +105,41 @@ fn offsets_in_use_are_not_deleted_and_groups_with_members_neither() {
     let connect = Join { protocol_type: text("connect"), version: 3, ..join("", "") };
     bench.ask_join(connect);
     assert_eq!(error(bench.answered(delete("t"))), ErrorCode::NonEmptyGroup, "not a consumer");
+}
+
+#[test]
+fn an_offset_that_is_named_many_times_is_answered_for_each_time_and_deleted_once() {
+    let mut bench = Bench::new(settings());
+    bench.commit_error(commit("", None, 5));
+    bench.commits_at_once = false;
+    let mut later = commit("", None, 6);
+    later.topics[0].partitions[0].partition = 1;
+    bench.ask(Request::Commit(later.clone()));
+    later.group = text("other");
+    later.topics[0].partitions[0].partition = 2;
+    bench.ask(Request::Commit(later));
+    let topics =
+        vec![(text("t"), vec![1, 0, 1, 2, 0]), (text("u"), vec![0]), (text("t"), vec![0, 1])];
+    let delete = DeleteOffsets { group: text("g"), topics: topics.clone() };
+    let ticket = bench.ask(Request::DeleteOffsets(delete));
+    let tombstone = |partition| {
+        Record::Offset(OffsetKey { group: text("g"), topic: text("t"), partition }, None)
+    };
+    let (_, records) = bench.pending.last().expect("offsets are deleted");
+    assert_eq!(*records, vec![tombstone(0), tombstone(1)], "one committed, one on its way");
+    while !bench.pending.is_empty() {
+        bench.commit_one();
+    }
+    let good = |(topic, partitions): (Str, Vec<i32>)| {
+        (topic, partitions.into_iter().map(|at| (at, ErrorCode::None)).collect::<Vec<_>>())
+    };
+    let expected = topics.into_iter().map(good).collect();
+    let answer = bench.answers.remove(&ticket);
+    assert_eq!(answer, Some(Answer::DeleteOffsets(ErrorCode::None, expected)));
+    let Answer::Fetch(fetched) = bench.answered(Request::Fetch(Fetch::of(text("g")))) else {
+        panic!()
+    };
+    assert!(fetched.topics.is_empty(), "nothing is left: {fetched:?}");
 }
 
 #[test]
