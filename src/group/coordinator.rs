@@ -29,7 +29,7 @@ use crate::group::consumer::{Consumer, TopicHashes, version_of};
 use crate::group::message::{Answer, Fetch, Request, Ticket};
 use crate::group::offsets::Offsets;
 use crate::group::record::{Record, kept};
-use crate::group::{GroupConfig, Now, Settings};
+use crate::group::{GroupConfigs, Now, Settings};
 use crate::metadata::Image;
 use crate::protocol::{ErrorCode, Str};
 
@@ -168,7 +168,7 @@ pub struct Coordinator {
     hashes: TopicHashes,
     /// Consumer groups by the topics they subscribe to.
     by_topic: BTreeMap<Str, BTreeSet<Str>>,
-    configs: BTreeMap<Str, GroupConfig>,
+    configs: GroupConfigs,
 }
 
 impl Coordinator {
@@ -187,7 +187,7 @@ impl Coordinator {
             topics_version: -1,
             hashes: TopicHashes::default(),
             by_topic: BTreeMap::new(),
-            configs: BTreeMap::new(),
+            configs: GroupConfigs::new(),
         }
     }
 
@@ -197,7 +197,7 @@ impl Coordinator {
     }
 
     /// New settings of single groups; they count from the next step on. Groups not named have none.
-    pub fn set_group_configs(&mut self, configs: BTreeMap<Str, GroupConfig>) {
+    pub fn set_group_configs(&mut self, configs: GroupConfigs) {
         self.configs = configs;
     }
 

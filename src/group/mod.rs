@@ -32,7 +32,7 @@ use crate::base::{Instant, Timestamp};
 pub use coordinator::{Coordinator, Effect, WriteId};
 pub use message::{Answer, Request, Ticket};
 pub use record::{Record, partition_of};
-pub use settings::{ConsumerSettings, GroupConfig, Migration, Settings};
+pub use settings::{ConsumerSettings, GroupConfig, GroupConfigs, Migration, Settings};
 
 /// The moment something happens, by both clocks.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -137,6 +137,9 @@ pub struct GroupConfig {
     pub assignment_interval_ms: Option<i32>,
 }
 
+/// What groups have set for themselves, by their ids. Clones share what they hold.
+pub type GroupConfigs = imbl::OrdMap<Str, GroupConfig>;
+
 impl GroupConfig {
     /// How long a member may be silent.
     pub fn session_timeout(&self, settings: &Settings) -> Duration {

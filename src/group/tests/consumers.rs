@@ -445,7 +445,7 @@ fn assignments_keep_their_distance_in_time() {
         heartbeat_interval_ms: Some(9000),
         ..crate::group::GroupConfig::default()
     };
-    bench.coordinator.set_group_configs(BTreeMap::from([(text("g"), own)]));
+    bench.coordinator.set_group_configs(crate::group::GroupConfigs::unit(text("g"), own));
     let beat = Member::new("c", &["t"]).beat(&mut bench);
     assert_eq!((beat.epoch, beat.heartbeat_interval_ms), (5, 9000), "a group's own settings");
 }

@@ -21,6 +21,7 @@ use rustc_hash::FxHashMap;
 use crate::base::Instant;
 use crate::group::message::{List, Listed};
 use crate::group::{self, Coordinator, Effect, Now, Record, Request, Ticket, WriteId};
+use crate::mesh::groups::settings::KnownConfigs;
 use crate::mesh::message::Answer;
 use crate::mesh::shard::{ReplyTo, Shard};
 use crate::metadata::OFFSETS_TOPIC;
@@ -35,6 +36,8 @@ type Done = Box<dyn FnOnce(group::Answer)>;
 #[derive(Default)]
 pub(super) struct Groups {
     hosts: RefCell<BTreeMap<i32, Rc<Host>>>,
+    /// What groups have set for themselves, as of the core's image.
+    configs: RefCell<KnownConfigs>,
     /// When the timers' task wakes next; it sleeps for ever on `None`.
     wakes_at: Cell<Option<Instant>>,
     sooner: Notice,
@@ -114,10 +117,11 @@ impl Shard {
 
     /// The broker's settings or the topics changed.
     pub(super) fn tell_groups(&self) {
+        self.groups.configs.borrow_mut().follow(&self.image());
+        let settings = settings::of_all(&self.config().groups);
         let hosts: Vec<Rc<Host>> = self.groups.hosts.borrow().values().cloned().collect();
         for host in hosts {
-            let settings = settings::of_all(&self.config().groups);
-            host.coordinator.borrow_mut().set_settings(settings);
+            host.coordinator.borrow_mut().set_settings(settings.clone());
             host.take_metadata(self);
         }
     }
@@ -265,7 +269,8 @@ impl Host {
     /// Tells the coordinator of the topics and of groups' own settings.
     fn take_metadata(self: &Rc<Self>, shard: &Shard) {
         let image = shard.image();
-        self.coordinator.borrow_mut().set_group_configs(settings::of_groups(&image));
+        let configs = shard.groups.configs.borrow().share();
+        self.coordinator.borrow_mut().set_group_configs(configs);
         self.act(|coordinator, _, effects| coordinator.metadata_changed(image, effects));
     }
 }

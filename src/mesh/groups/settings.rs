@@ -1,11 +1,11 @@
 //! What coordinators act on, out of the configuration and the metadata.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::config::CoordinatorConfig;
 use crate::config::groups::Bounded;
-use crate::group::{ConsumerSettings, GroupConfig, Migration, Settings};
-use crate::metadata::{Image, ResourceKind};
+use crate::group::{ConsumerSettings, GroupConfig, GroupConfigs, Migration, Settings};
+use crate::metadata::{Delta, Image, ResourceKind};
 use crate::protocol::Str;
 
 /// The settings for all groups.
@@ -49,18 +49,96 @@ fn assignor(configured: &str) -> Str {
     Str::from_string(name.to_owned())
 }
 
-/// What groups have set for themselves.
-pub(super) fn of_groups(image: &Image) -> BTreeMap<Str, GroupConfig> {
-    let groups = image.configs().filter(|(resource, _)| resource.kind == ResourceKind::Group);
-    let read = |settings: &crate::metadata::Settings| {
-        let number = |name: &str| settings.get(name).and_then(|text| text.trim().parse().ok());
-        GroupConfig {
-            session_timeout_ms: number("consumer.session.timeout.ms"),
-            heartbeat_interval_ms: number("consumer.heartbeat.interval.ms"),
-            assignment_interval_ms: number("consumer.assignment.interval.ms"),
+/// What groups have set for themselves, as the metadata it was told of last says.
+#[derive(Default)]
+pub(super) struct KnownConfigs {
+    image: Arc<Image>,
+    configs: GroupConfigs,
+}
+
+impl KnownConfigs {
+    /// The metadata is `image` now. Costs what changed, however many groups have settings.
+    pub(super) fn follow(&mut self, image: &Arc<Image>) {
+        let before = std::mem::replace(&mut self.image, image.clone());
+        for resource in Delta::between(&before, image).configs_changed {
+            if resource.kind != ResourceKind::Group {
+                continue;
+            }
+            let config = image.settings(&resource).map(|settings| read(settings));
+            let group = Str::from_string(resource.name);
+            match config {
+                Some(config) => drop(self.configs.insert(group, config)),
+                None => drop(self.configs.remove(&group)),
+            }
         }
-    };
-    groups
-        .map(|(resource, settings)| (Str::from_string(resource.name.clone()), read(settings)))
-        .collect()
+    }
+
+    /// The settings; they share what they hold with those of here.
+    pub(super) fn share(&self) -> GroupConfigs {
+        self.configs.clone()
+    }
+}
+
+fn read(settings: &crate::metadata::Settings) -> GroupConfig {
+    let number = |name: &str| settings.get(name).and_then(|text| text.trim().parse().ok());
+    GroupConfig {
+        session_timeout_ms: number("consumer.session.timeout.ms"),
+        heartbeat_interval_ms: number("consumer.heartbeat.interval.ms"),
+        assignment_interval_ms: number("consumer.assignment.interval.ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Record;
+    use crate::metadata::record::Config;
+
+    /// An image in which a resource has the heartbeat interval of groups set, or removed.
+    fn with(image: &Image, kind: ResourceKind, name: &str, value: Option<&str>) -> Arc<Image> {
+        let mut image = image.clone();
+        let config = Config {
+            resource_type: kind.to_wire(),
+            resource_name: name.to_owned(),
+            name: "consumer.heartbeat.interval.ms".to_owned(),
+            value: value.map(str::to_owned),
+        };
+        image.apply(&Record::from(config)).expect("fits");
+        Arc::new(image)
+    }
+
+    fn interval_ms(configs: &GroupConfigs, group: &'static str) -> Option<Option<i32>> {
+        let config = configs.get(&Str::from_static_str(group));
+        config.map(|config| config.heartbeat_interval_ms)
+    }
+
+    #[test]
+    fn settings_of_groups_follow_the_metadata() {
+        let mut known = KnownConfigs::default();
+        let first = with(&Image::default(), ResourceKind::Group, "a", Some("6000"));
+        let first = with(&first, ResourceKind::Group, "b", Some(" 7000 "));
+        known.follow(&first);
+        let configs = known.share();
+        let intervals = ["a", "b", "c"].map(|group| interval_ms(&configs, group));
+        assert_eq!(intervals, [Some(Some(6000)), Some(Some(7000)), None]);
+
+        let second = with(&first, ResourceKind::Group, "a", None);
+        let second = with(&second, ResourceKind::Group, "b", Some("8000"));
+        let second = with(&second, ResourceKind::Group, "c", Some("soon"));
+        known.follow(&second);
+        let intervals = ["a", "b", "c"].map(|group| interval_ms(&known.share(), group));
+        assert_eq!(intervals, [None, Some(Some(8000)), Some(None)]);
+        assert_eq!(interval_ms(&configs, "b"), Some(Some(7000)), "what was shared stays");
+    }
+
+    #[test]
+    fn settings_of_groups_are_kept_while_other_things_change() {
+        let mut known = KnownConfigs::default();
+        let first = with(&Image::default(), ResourceKind::Group, "a", Some("6000"));
+        known.follow(&first);
+        let before = known.share();
+        let second = with(&first, ResourceKind::ClientMetrics, "a", Some("9000"));
+        known.follow(&second);
+        assert!(known.share().ptr_eq(&before), "nothing was read again, nothing copied");
+    }
 }
