@@ -6,7 +6,7 @@
 //!
 //! Consumer groups change at once in all respects. When a record of theirs can not be written,
 //! nothing the coordinator knows can be trusted: it forgets everything and asks to be loaded anew
-//! ([`Effect::Reload`]).
+//! ([`Effect::Reload`]). What members ask for that no batch can hold is refused before that.
 //!
 //! Invariants: every ticket is answered exactly once; records replayed in order give the same
 //! groups and offsets. Elsewhere: what classic clients ask (`classics`), consumer groups' steps

@@ -18,6 +18,8 @@ pub struct Settings {
     pub session_timeout_ms_max: i32,
     /// `offset.metadata.max.bytes`: the longest note with an offset; in UTF-16 units, as in Java.
     pub metadata_length_max: usize,
+    /// `max.message.bytes` of `__consumer_offsets`: what the records of one step may come to.
+    pub batch_bytes_max: usize,
     /// `offsets.retention.minutes`: how long offsets that nobody uses are kept.
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`: time between two looks for such offsets.
@@ -35,6 +37,7 @@ impl Default for Settings {
             session_timeout_ms_min: 6000,
             session_timeout_ms_max: 1_800_000,
             metadata_length_max: 4096,
+            batch_bytes_max: 1_048_588,
             offsets_retention: Duration::from_secs(10_080 * 60),
             retention_check_interval: Duration::from_secs(600),
             consumer: ConsumerSettings::default(),

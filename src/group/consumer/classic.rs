@@ -37,11 +37,13 @@ impl Consumer {
             }
             Err(error) => return refused(error),
         };
-        // From here on everything succeeds: what is written counts at once.
+        // From here on all succeeds that can be written: what is written counts at once.
+        let members = [&id].into_iter().chain(&replaced);
+        let before = self.before(members, join.instance.as_ref());
         let returning = join.instance.as_ref().and_then(|instance| self.statics.get(instance));
         let downgrades = returning.is_some_and(|old| self.may_downgrade_for(step, old));
-        if let Some(old) = replaced {
-            self.replace_member(step, &old, &id);
+        if let Some(old) = &replaced {
+            self.replace_member(step, old, &id);
         }
         let said = self.said_by(&id, join, &subscription);
         let protocol = said.classic.as_ref().and_then(|classic| classic.protocols.first());
@@ -65,6 +67,11 @@ impl Consumer {
                 State::Stable => Downgrade::Keep,
                 State::Empty | State::Assigning | State::Reconciling => Downgrade::Rebalance,
             });
+        }
+        if let Err(error) = self.check_fits(step, before) {
+            // It was heard of, whatever becomes of what it said.
+            self.renew_session(step, &id);
+            return Joined::refused(error, join.member.clone().unwrap_or_default());
         }
         let generation = self.members.get(&id).map_or(-1, |member| member.current.epoch);
         Joined {

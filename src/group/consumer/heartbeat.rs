@@ -115,9 +115,11 @@ impl Consumer {
             Some(instance) => self.check_static(heartbeat, &id, instance)?,
         };
         self.check_expression(heartbeat)?;
-        // From here on everything succeeds: what is written counts at once.
-        if let Some(old) = replaced {
-            self.replace_member(step, &old, &id);
+        // From here on all succeeds that can be written: what is written counts at once.
+        let members = [&id].into_iter().chain(&replaced);
+        let before = self.before(members, heartbeat.instance.as_ref());
+        if let Some(old) = &replaced {
+            self.replace_member(step, old, &id);
         }
         let said = self.restated(&id, heartbeat);
         let change = self.restate(step, &id, said);
@@ -125,7 +127,10 @@ impl Consumer {
         let has_changed = change.names || change.expression;
         let owned = heartbeat.owned.as_deref();
         let is_reassigned = self.reconcile(step, &id, has_changed, owned);
+        let fits = self.check_fits(step, before);
+        // It was heard of, whatever becomes of what it said.
         self.renew_session(step, &id);
+        fits?;
         let shows = heartbeat.joins() || heartbeat.is_full() || is_reassigned;
         let current = self.members.get(&id).map(|member| &member.current);
         let assignment = current.filter(|_| shows).map(|current| listed(&current.assigned));

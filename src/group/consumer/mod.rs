@@ -8,14 +8,16 @@
 //! ```
 //!
 //! What lasts changes by records alone: a step writes a record and applies it at once, by the same
-//! function that replays it. So a group is what its records say, timers apart. A record that can
-//! not be written leaves no way back: the coordinator is loaded anew.
+//! function that replays it. So a group is what its records say, timers apart. A step that comes to
+//! more than can be written is taken back. Once its records are handed out there is no way back:
+//! when they can not be written the coordinator is loaded anew.
 //!
 //! Invariants: a partition is owned by one member at most, as `owners` says; the group's epoch and
 //! a member's epochs never go back; `wake` is never later than the earliest deadline.
 //! Elsewhere: records (`apply`), heartbeats (`heartbeat`), what a member is told to have
 //! (`reconcile`), the target (`target`), members of the classic protocol (`classic`), moves between
-//! the protocols (`convert`), deadlines (`timers`), commits (`commits`), what admins see (`admin`).
+//! the protocols (`convert`), deadlines (`timers`), commits (`commits`), what admins see (`admin`),
+//! steps that are taken back (`undo`).
 //! Parts that know no groups: assignors ([`assignor`]), hashes of metadata ([`hash`]), regular
 //! expressions ([`regex`]).
 
@@ -33,6 +35,7 @@ mod reconcile;
 pub mod regex;
 mod target;
 mod timers;
+mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,6 +97,8 @@ pub(super) struct Step<'a> {
     pub(super) id: Str,
     /// What is to be written, and was applied.
     pub(super) records: Vec<Record>,
+    /// What takes that back, the last one first.
+    pub(super) undo: Vec<Record>,
     /// Whether the group is to go over to the classic protocol.
     pub(super) downgrade: Option<Downgrade>,
 }
@@ -234,6 +239,7 @@ impl Consumer {
 
     /// Writes a record and applies it.
     fn write(&mut self, step: &mut Step<'_>, record: Record) {
+        step.undo.extend(self.inverse(&record));
         self.apply(&record);
         step.records.push(record);
     }

@@ -67,6 +67,7 @@ impl Coordinator {
             topics_version: self.topics_version,
             id: kept(id),
             records: Vec::new(),
+            undo: Vec::new(),
             downgrade: None,
         };
         let mut group = match self.groups.get(id).and_then(Group::as_classic) {
@@ -110,6 +111,7 @@ impl Coordinator {
             topics_version: self.topics_version,
             id: kept(id),
             records: Vec::new(),
+            undo: Vec::new(),
             downgrade: None,
         };
         let result = act(consumer, &mut step);

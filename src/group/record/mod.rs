@@ -13,6 +13,7 @@
 //! hold. Not here: what the records mean (`coordinator`).
 
 pub mod consumer;
+mod size;
 
 use bytes::Bytes;
 
@@ -25,6 +26,7 @@ pub use consumer::{
     CurrentMemberValue, CurrentTopicValue, MemberKey, RegularExpressionKey, RegularExpressionValue,
     TargetEpochValue, TargetMemberValue, TargetTopicValue,
 };
+pub use size::fit_together;
 
 /// Elements the arrays of one record may hold together.
 const ELEMENTS_MAX: usize = 1 << 20;

@@ -9,6 +9,7 @@ mod keeping;
 mod migrations;
 mod rebalances;
 mod statics;
+mod too_large;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

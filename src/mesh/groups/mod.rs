@@ -74,11 +74,10 @@ impl Shard {
         if **partition.topic() != *OFFSETS_TOPIC {
             return;
         }
-        let settings = settings::of_all(&self.config().groups);
         let host = Rc::new(Host {
             shard: Rc::downgrade(self),
             partition: partition.clone(),
-            coordinator: RefCell::new(Coordinator::new(settings)),
+            coordinator: RefCell::new(Coordinator::new(self.group_settings())),
             waiting: RefCell::default(),
             ticket_next: Cell::new(0),
             queue: RefCell::default(),
@@ -118,12 +117,25 @@ impl Shard {
     /// The broker's settings or the topics changed.
     pub(super) fn tell_groups(&self) {
         self.groups.configs.borrow_mut().follow(&self.image());
-        let settings = settings::of_all(&self.config().groups);
+        let settings = self.group_settings();
         let hosts: Vec<Rc<Host>> = self.groups.hosts.borrow().values().cloned().collect();
         for host in hosts {
             host.coordinator.borrow_mut().set_settings(settings.clone());
             host.take_metadata(self);
         }
+    }
+
+    fn group_settings(&self) -> group::Settings {
+        settings::of_all(&self.config().groups, self.group_batch_bytes_max())
+    }
+
+    /// What a batch of `__consumer_offsets` may have; the log refuses larger ones.
+    fn group_batch_bytes_max(&self) -> usize {
+        let image = self.image();
+        let topic = image.topic_named(OFFSETS_TOPIC);
+        topic.map_or(usize::MAX, |topic| {
+            self.topic_settings(topic).rules(0).batch_bytes_max as usize
+        })
     }
 
     /// Answers requests to coordinators: for each the partition, and what is asked.

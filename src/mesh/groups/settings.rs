@@ -8,8 +8,8 @@ use crate::group::{ConsumerSettings, GroupConfig, GroupConfigs, Migration, Setti
 use crate::metadata::{Delta, Image, ResourceKind};
 use crate::protocol::Str;
 
-/// The settings for all groups.
-pub(super) fn of_all(config: &CoordinatorConfig) -> Settings {
+/// The settings for all groups, whose records are written in batches of `batch_bytes_max` at most.
+pub(super) fn of_all(config: &CoordinatorConfig, batch_bytes_max: usize) -> Settings {
     let consumer = &config.consumer;
     let limits = |bounded: Bounded| number(bounded.min)..=number(bounded.max);
     Settings {
@@ -18,6 +18,7 @@ pub(super) fn of_all(config: &CoordinatorConfig) -> Settings {
         session_timeout_ms_min: number(config.session_timeout_ms_min),
         session_timeout_ms_max: number(config.session_timeout_ms_max),
         metadata_length_max: config.metadata_length_max as usize,
+        batch_bytes_max,
         offsets_retention: config.offsets_retention,
         retention_check_interval: config.retention_check_interval,
         consumer: ConsumerSettings {

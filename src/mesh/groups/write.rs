@@ -19,6 +19,9 @@ use crate::runtime::local::next_turn;
 /// Writes that are larger together go into batches of their own.
 pub(super) const BATCH_BYTES_GOAL: usize = 64 << 10;
 
+/// What a record has in a batch beside its key and value, at most.
+const RECORD_FRAME_BYTES: usize = 32;
+
 /// A batch being filled, and the writes whose records are in it.
 #[derive(Default)]
 struct Batch {
@@ -46,6 +49,8 @@ pub(super) fn start(host: &Rc<Host>, shard: &Rc<Shard>) {
 fn write_queued(host: &Rc<Host>) {
     let Some(shard) = host.shard.upgrade() else { return };
     let now = shard.runtime.wall_clock();
+    // What the log takes alone it is to take together with others.
+    let goal = BATCH_BYTES_GOAL.min(shard.group_batch_bytes_max());
     let mut open = Batch::default();
     let queued = std::mem::take(&mut *host.queue.borrow_mut());
     if host.reloads.get() {
@@ -56,7 +61,7 @@ fn write_queued(host: &Rc<Host>) {
     for (write, records) in queued {
         let encoded: Vec<KeyValue> = records.iter().filter_map(Record::encode).collect();
         let size_bytes: usize = encoded.iter().map(size_of_one).sum();
-        if !open.writes.is_empty() && open.builder.size_bytes() + size_bytes > BATCH_BYTES_GOAL {
+        if !open.writes.is_empty() && open.builder.size_bytes() + size_bytes > goal {
             append(host, &shard, std::mem::take(&mut open));
         }
         for record in &encoded {
@@ -83,13 +88,12 @@ pub(super) fn add(builder: &mut BatchBuilder, (key, value): &KeyValue, now: Time
 }
 
 fn size_of_one((key, value): &KeyValue) -> usize {
-    key.len() + value.as_ref().map_or(0, Bytes::len)
+    RECORD_FRAME_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len)
 }
 
 fn append(host: &Rc<Host>, shard: &Rc<Shard>, batch: Batch) {
     let Batch { builder, writes } = batch;
-    let limit = batch_bytes_max(host, shard);
-    let too_large = builder.size_bytes() > limit;
+    let too_large = builder.size_bytes() > shard.group_batch_bytes_max();
     let built = match validated(builder.compression(codec(shard))) {
         Ok(built) if !too_large => built,
         Ok(_) | Err(_) => return report(host, &writes, Err(ErrorCode::MessageTooLarge)),
@@ -115,12 +119,6 @@ pub(super) fn validated(builder: BatchBuilder) -> std::io::Result<Validated> {
 /// `offsets.topic.compression.codec`; an unknown number stands for none.
 fn codec(shard: &Shard) -> Codec {
     Codec::from_number(shard.config().groups.topic_compression).unwrap_or(Codec::None)
-}
-
-fn batch_bytes_max(host: &Host, shard: &Shard) -> usize {
-    let image = shard.image();
-    let topic = image.topic(host.partition.key().topic);
-    topic.map_or(usize::MAX, |topic| shard.topic_settings(topic).rules(0).batch_bytes_max as usize)
 }
 
 fn report(host: &Rc<Host>, writes: &[WriteId], outcome: Result<(), ErrorCode>) {

@@ -1,0 +1,125 @@
+//! Steps that come to more than can be written: they are taken back.
+//!
+//! The records of a step are one batch, which the log bounds. A step applies what it writes at
+//! once, so that it knows how much that is only at its end; until then it keeps the record that
+//! takes each one back. (Apache Kafka keeps snapshots of everything for it, `SnapshotRegistry`.)
+
+use bytes::Bytes;
+
+use crate::base::Instant;
+use crate::group::consumer::member::target_value;
+use crate::group::consumer::timers::Timers;
+use crate::group::consumer::{Consumer, Step};
+use crate::group::record::{
+    ConsumerGroupValue, Record, RegularExpressionValue, TargetEpochValue, fit_together, kept,
+};
+use crate::protocol::{ErrorCode, Str};
+
+/// What no record says, as it was before a step.
+pub(super) struct Before {
+    wake: Option<Instant>,
+    refresh_at: Option<Instant>,
+    /// Deadlines of the members that the step is about.
+    timers: Vec<(Str, Option<Timers>)>,
+    /// The instance that the step is about, and the member that holds it.
+    instance: Option<(Str, Option<Str>)>,
+}
+
+impl Consumer {
+    /// What [`Self::check_fits`] needs of the time before a step about these members.
+    pub(super) fn before<'a>(
+        &self,
+        members: impl IntoIterator<Item = &'a Str>,
+        instance: Option<&Str>,
+    ) -> Before {
+        let timers = |id: &Str| (id.clone(), self.timers.get(id).copied());
+        Before {
+            wake: self.wake,
+            refresh_at: self.refresh_at,
+            timers: members.into_iter().map(timers).collect(),
+            instance: instance.map(|one| (one.clone(), self.statics.get(one).cloned())),
+        }
+    }
+
+    /// Refuses a step that comes to more than can be written, and takes it back: nobody but who
+    /// asked for it notices. (The log would refuse its records, and all groups of the partition
+    /// were to be loaded anew.)
+    pub(super) fn check_fits(
+        &mut self,
+        step: &mut Step<'_>,
+        before: Before,
+    ) -> Result<(), ErrorCode> {
+        if fit_together(step.records.iter(), step.settings.batch_bytes_max) {
+            return Ok(());
+        }
+        for record in std::mem::take(&mut step.undo).into_iter().rev() {
+            self.apply(&record);
+        }
+        step.records.clear();
+        step.downgrade = None;
+        self.wake = before.wake;
+        self.refresh_at = before.refresh_at;
+        for (id, timers) in before.timers {
+            match timers {
+                Some(timers) => {
+                    self.timers.insert(id, timers);
+                }
+                None => {
+                    self.timers.remove(&id);
+                }
+            }
+        }
+        match before.instance {
+            Some((instance, Some(holder))) => {
+                self.statics.insert(kept(&instance), holder);
+            }
+            Some((instance, None)) => {
+                self.statics.remove(&instance);
+            }
+            None => {}
+        }
+        // What Apache Kafka makes of its `RecordTooLargeException`.
+        Err(ErrorCode::UnknownServerError)
+    }
+
+    /// The record that takes `record` back once it is applied; `None` if it changes nothing here.
+    pub(super) fn inverse(&self, record: &Record) -> Option<Record> {
+        match record {
+            Record::ConsumerGroup(id, _) => {
+                let (epoch, metadata_hash) = (self.epoch, self.metadata_hash);
+                let value = ConsumerGroupValue { epoch, metadata_hash };
+                Some(Record::ConsumerGroup(id.clone(), Some(value)))
+            }
+            Record::ConsumerTopics(id, _) => {
+                let value = self.has_old_topics.then(Bytes::new);
+                Some(Record::ConsumerTopics(id.clone(), value))
+            }
+            Record::ConsumerMember(key, _) => {
+                let value = self.members.get(&key.member).map(|member| member.said.to_value());
+                Some(Record::ConsumerMember(key.clone(), value))
+            }
+            Record::TargetEpoch(id, _) => {
+                let (epoch, assigned_at_ms) = (self.target_epoch, self.target_at_ms);
+                let value = TargetEpochValue { epoch, assigned_at_ms };
+                Some(Record::TargetEpoch(id.clone(), Some(value)))
+            }
+            Record::TargetMember(key, _) => {
+                let value = self.target.get(&key.member).map(target_value);
+                Some(Record::TargetMember(key.clone(), value))
+            }
+            Record::CurrentMember(key, _) => {
+                let value = self.members.get(&key.member).map(|member| member.current.to_value());
+                Some(Record::CurrentMember(key.clone(), value))
+            }
+            Record::RegularExpression(key, _) => {
+                let value = self.resolved.get(&key.expression).map(|resolved| {
+                    let topics = resolved.topics.iter().cloned().collect();
+                    let (version, resolved_at_ms) = (resolved.version, resolved.resolved_at_ms);
+                    RegularExpressionValue { topics, version, resolved_at_ms }
+                });
+                Some(Record::RegularExpression(key.clone(), value))
+            }
+            Record::Offset(..) | Record::Group(..) | Record::Other(_) => None,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Steps of consumer groups that come to more than a batch may have.
+
+use super::consumers::Member;
+use super::*;
+use crate::group::message::ConsumerHeartbeat;
+use crate::group::record::fit_together;
+
+fn bounded(batch_bytes_max: usize) -> Settings {
+    Settings { batch_bytes_max, ..settings() }
+}
+
+fn error_of(answer: &Answer) -> ErrorCode {
+    match answer {
+        Answer::ConsumerHeartbeat(Ok(_)) => ErrorCode::None,
+        Answer::ConsumerHeartbeat(Err(refusal)) => refusal.error,
+        Answer::Join(joined) => joined.error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_step_that_can_not_be_written_is_refused_and_leaves_nothing_behind() {
+    type Prepare = fn(&mut Bench) -> Request;
+    let cases: [(&str, Prepare); 7] = [
+        ("a new group", |_| Request::ConsumerHeartbeat(Member::new("a", &["t"]).heartbeat())),
+        ("a second member", |bench| {
+            Member::new("a", &["t"]).beat(bench);
+            Request::ConsumerHeartbeat(Member::new("b", &["t", "u"]).heartbeat())
+        }),
+        ("another subscription", |bench| {
+            let mut member = Member::new("a", &["t"]);
+            member.beat(bench);
+            let topics = Some(vec![text("u"), text("v")]);
+            Request::ConsumerHeartbeat(ConsumerHeartbeat { topics, ..member.heartbeat() })
+        }),
+        ("another expression", |bench| {
+            let mut member = Member::matching("a", "t|v");
+            member.beat(bench);
+            let expression = Some(text("u|w"));
+            Request::ConsumerHeartbeat(ConsumerHeartbeat { expression, ..member.heartbeat() })
+        }),
+        ("partitions given back", |bench| {
+            let mut member = Member::new("a", &["t"]);
+            member.beat(bench);
+            Member::new("b", &["t"]).beat(bench);
+            member.beat(bench);
+            Request::ConsumerHeartbeat(member.heartbeat())
+        }),
+        ("a static member that comes back", |bench| {
+            let mut member = Member::with_instance("a", "i");
+            member.beat(bench);
+            let away = ConsumerHeartbeat { epoch: -2, ..member.heartbeat() };
+            bench.consumer(away).expect("it may leave");
+            Request::ConsumerHeartbeat(Member::with_instance("b", "i").heartbeat())
+        }),
+        ("a member of the classic protocol", |bench| {
+            Member::new("a", &["t"]).beat(bench);
+            Request::Join(join("b", ""))
+        }),
+    ];
+    let topics: [(u64, &str, i32); 2] = [(1, "t", 4), (2, "u", 2)];
+    for (name, prepare) in cases {
+        let mut bench = Bench::with_topics(&topics);
+        let request = prepare(&mut bench);
+        bench.commits_at_once = false;
+        bench.ask(request);
+        let (_, records) = &bench.pending[0];
+        let size = (0..).find(|size| fit_together(records.iter(), *size)).expect("a size");
+
+        let mut roomy = Bench::with_topics(&topics);
+        let request = prepare(&mut roomy);
+        roomy.coordinator.set_settings(bounded(size));
+        assert_eq!(error_of(&roomy.answered(request)), ErrorCode::None, "{name}");
+
+        let mut tight = Bench::with_topics(&topics);
+        let request = prepare(&mut tight);
+        let (before, written) = (tight.coordinator.contents(), tight.log.len());
+        tight.coordinator.set_settings(bounded(size - 1));
+        let answer = tight.answered(request.clone());
+        assert_eq!(error_of(&answer), ErrorCode::UnknownServerError, "{name}");
+        assert_eq!(tight.coordinator.contents(), before, "{name}: all is as before");
+        assert_eq!((tight.log.len(), tight.reloads), (written, false), "{name}");
+        tight.coordinator.set_settings(settings());
+        assert_eq!(error_of(&tight.answered(request)), ErrorCode::None, "{name}");
+        assert_eq!(tight.coordinator.contents(), roomy.coordinator.contents(), "{name}");
+    }
+}
+
+#[test]
+fn subscriptions_are_taken_as_long_as_they_can_be_written() {
+    let mut bench = Bench::with_topics(&[(1, "t", 1)]);
+    let names = |count: usize| -> Vec<Str> {
+        (0..count).map(|number| text(&format!("topic-{number}-{}", "x".repeat(200)))).collect()
+    };
+    let mut member = Member { topics: names(4000), ..Member::new("a", &[]) };
+    member.beat(&mut bench);
+    let doubled = [names(4000), names(4000)].concat();
+    for (topics, error) in
+        [(doubled, ErrorCode::None), (names(5000), ErrorCode::UnknownServerError)]
+    {
+        let count = topics.len();
+        let heartbeat = ConsumerHeartbeat { topics: Some(topics), ..member.heartbeat() };
+        let answer = bench.answered(Request::ConsumerHeartbeat(heartbeat));
+        assert_eq!(error_of(&answer), error, "{count} names");
+    }
+    assert_eq!(bench.described().members[0].topics.len(), 4000);
+}
+
+#[test]
+fn a_member_that_is_refused_for_its_size_stays_what_it_was() {
+    let mut bench = Bench::with_topics(&[(1, "t", 2)]);
+    let mut member = Member::new("a", &["t"]);
+    member.beat(&mut bench);
+    bench.coordinator.set_settings(bounded(100));
+    let claim = ConsumerHeartbeat {
+        epoch: 0,
+        instance: Some(text("i")),
+        rebalance_timeout_ms: Some(20_000),
+        topics: Some(member.topics.clone()),
+        owned: Some(Vec::new()),
+        ..member.heartbeat()
+    };
+    for _ in 0..6 {
+        bench.pass(10_000);
+        let refusal = bench.consumer(claim.clone()).unwrap_err();
+        assert_eq!(refusal.error, ErrorCode::UnknownServerError);
+    }
+    assert_eq!(bench.described().members.len(), 1, "it was heard of");
+    bench.coordinator.set_settings(settings());
+    assert_eq!(member.beat(&mut bench).epoch, 2);
+    Member::with_instance("b", "i").beat(&mut bench);
+    assert_eq!(bench.described().members.len(), 2, "it does not hold the instance");
+}
