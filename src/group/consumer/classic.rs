@@ -215,12 +215,13 @@ impl Consumer {
         missing.any(|(topic, at)| self.is_owned(topic, at))
     }
 
-    /// Members leave; what became of each, in the order of the request.
+    /// Members leave; what became of each, in the order of the request. Nobody does when that is
+    /// more than can be written.
     pub(in crate::group) fn leave_classic(
         &mut self,
         step: &mut Step<'_>,
         leave: &Leave,
-    ) -> Vec<(Leaving, ErrorCode)> {
+    ) -> Result<Vec<(Leaving, ErrorCode)>, ErrorCode> {
         let mut results = Vec::new();
         let mut gone = BTreeSet::new();
         for leaving in &leave.members {
@@ -233,8 +234,10 @@ impl Consumer {
             };
             results.push((leaving.clone(), error));
         }
+        let before = self.before(&gone, None);
         self.fence(step, &gone);
-        results
+        self.check_fits(step, before)?;
+        Ok(results)
     }
 
     fn find_leaving(&self, leaving: &Leaving) -> Result<Str, ErrorCode> {

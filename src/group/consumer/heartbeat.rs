@@ -146,6 +146,7 @@ impl Consumer {
         heartbeat: &ConsumerHeartbeat,
     ) -> Result<ConsumerBeat, Refusal> {
         let id = kept(&heartbeat.member);
+        let before = self.before([&id], None);
         match &heartbeat.instance {
             None => {
                 self.find_member(&id, &step.id)?;
@@ -161,6 +162,7 @@ impl Consumer {
                 }
             }
         }
+        self.check_fits(step, before)?;
         let (epoch, heartbeat_interval_ms, assignment) = (heartbeat.epoch, 0, None);
         Ok(ConsumerBeat { member: id, epoch, heartbeat_interval_ms, assignment })
     }

@@ -259,7 +259,8 @@ impl Consumer {
 
     /// Members that are silent, leave or are too slow are out; the group's epoch grows.
     ///
-    /// When only members of the classic protocol are left, the group may go over to it.
+    /// When only members of the classic protocol are left, the group may go over to it, unless one
+    /// record can not hold it then.
     fn fence(&mut self, step: &mut Step<'_>, ids: &BTreeSet<Str>) {
         if ids.is_empty() {
             return;
@@ -269,7 +270,10 @@ impl Consumer {
         }
         if self.may_downgrade(step) {
             step.downgrade = Some(Downgrade::Rebalance);
-            return;
+            if self.fits(step) {
+                return;
+            }
+            step.downgrade = None;
         }
         self.drop_unused_expressions(step);
         let hash = self.hash_topics(step);

@@ -6,7 +6,11 @@ use std::time::Duration;
 use crate::base::Instant;
 use crate::group::consumer::member::MemberState;
 use crate::group::consumer::{Consumer, Step};
+use crate::group::record::tombstone_bytes_bound;
 use crate::protocol::Str;
+
+/// How many records there are of a member.
+const RECORDS_OF_MEMBER: usize = 3;
 
 /// What a member has to do until when.
 #[derive(Clone, Copy, Debug, Default)]
@@ -129,11 +133,37 @@ impl Consumer {
             others.chain(revokes.map(|(at, _)| at)).any(|at| at <= now)
         };
         let late = self.timers.iter().filter(|(id, timers)| is_late(id, timers));
-        let late: BTreeSet<Str> = late.map(|(id, _)| id.clone()).collect();
+        // Those that are left are fenced next: it wants to be woken for them at once.
+        let late = self.fenced_together(step, late.map(|(id, _)| id));
         self.fence(step, &late);
-        for timers in self.timers.values_mut() {
-            timers.rebalance = timers.rebalance.filter(|(at, _)| *at > now);
+        for (id, timers) in &mut self.timers {
+            let epoch = self.members.get(id).map(|member| member.current.epoch);
+            let counts = |at: Instant, since: i32| at > now || Some(since) == epoch;
+            timers.rebalance = timers.rebalance.filter(|(at, since)| counts(*at, *since));
         }
         self.wake = self.deadlines().min();
+    }
+
+    /// The first of these members, as many as one batch holds when they are fenced; one at least.
+    fn fenced_together<'a>(
+        &self,
+        step: &Step<'_>,
+        members: impl Iterator<Item = &'a Str>,
+    ) -> BTreeSet<Str> {
+        // The other half is for what follows from it.
+        let mut left = step.settings.batch_bytes_max / 2;
+        let mut together = BTreeSet::new();
+        for id in members {
+            let said = self.members.get(id).map(|member| &member.said);
+            let expression = said.and_then(|said| said.expression.as_ref());
+            let bytes = RECORDS_OF_MEMBER * tombstone_bytes_bound(&step.id, id)
+                + expression.map_or(0, |one| tombstone_bytes_bound(&step.id, one));
+            if bytes > left && !together.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(bytes);
+            together.insert(id.clone());
+        }
+        together
     }
 }

@@ -49,7 +49,7 @@ impl Consumer {
         step: &mut Step<'_>,
         before: Before,
     ) -> Result<(), ErrorCode> {
-        if fit_together(step.records.iter(), step.settings.batch_bytes_max) {
+        if self.fits(step) {
             return Ok(());
         }
         for record in std::mem::take(&mut step.undo).into_iter().rev() {
@@ -80,6 +80,18 @@ impl Consumer {
         }
         // What Apache Kafka makes of its `RecordTooLargeException`.
         Err(ErrorCode::UnknownServerError)
+    }
+
+    /// Whether what a step comes to can be written: its records, and those of the group's way to
+    /// the classic protocol, if it goes it.
+    pub(super) fn fits(&self, step: &Step<'_>) -> bool {
+        let mut others = Vec::new();
+        if step.downgrade.is_some() {
+            others = self.tombstones(&step.id);
+            let classic = self.to_classic(step.now.wall, step.image);
+            others.push(Record::Group(step.id.clone(), Some(classic.value())));
+        }
+        fit_together(step.records.iter().chain(&others), step.settings.batch_bytes_max)
     }
 
     /// The record that takes `record` back once it is applied; `None` if it changes nothing here.

@@ -90,8 +90,12 @@ impl Coordinator {
         let id = &leave.group;
         let left = |members| Answer::Leave(Left { error: ErrorCode::None, members });
         let act = |one: &mut Consumer, step: &mut Step<'_>| one.leave_classic(step, leave);
-        if let Some(members) = self.consumer_step(now, id, effects, act) {
-            return self.answer_after_writes(ticket, left(members), effects);
+        if let Some(result) = self.consumer_step(now, id, effects, act) {
+            let answer = match result {
+                Ok(members) => left(members),
+                Err(error) => Answer::Leave(Left { error, members: Vec::new() }),
+            };
+            return self.answer_after_writes(ticket, answer, effects);
         }
         // A group nobody knows has none of these members.
         let unknown = leave.members.iter().map(|one| (one.clone(), ErrorCode::UnknownMemberId));

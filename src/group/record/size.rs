@@ -36,6 +36,11 @@ pub fn fit_together<'a>(
     })
 }
 
+/// What a tombstone whose key has these two texts takes up in a batch, or somewhat more.
+pub fn tombstone_bytes_bound(first: &str, second: &str) -> usize {
+    RECORD_BYTES + first.len() + second.len()
+}
+
 /// What a record takes up in a batch, or somewhat more.
 fn bytes_bound(record: &Record) -> usize {
     let (key, value) = match record {

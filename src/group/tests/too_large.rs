@@ -1,6 +1,6 @@
 //! Steps of consumer groups that come to more than a batch may have.
 
-use super::consumers::Member;
+use super::consumers::{Member, settle};
 use super::*;
 use crate::group::message::ConsumerHeartbeat;
 use crate::group::record::fit_together;
@@ -14,6 +14,7 @@ fn error_of(answer: &Answer) -> ErrorCode {
         Answer::ConsumerHeartbeat(Ok(_)) => ErrorCode::None,
         Answer::ConsumerHeartbeat(Err(refusal)) => refusal.error,
         Answer::Join(joined) => joined.error,
+        Answer::Leave(left) => left.error,
         other => panic!("{other:?}"),
     }
 }
@@ -21,7 +22,7 @@ fn error_of(answer: &Answer) -> ErrorCode {
 #[test]
 fn a_step_that_can_not_be_written_is_refused_and_leaves_nothing_behind() {
     type Prepare = fn(&mut Bench) -> Request;
-    let cases: [(&str, Prepare); 7] = [
+    let cases: [(&str, Prepare); 10] = [
         ("a new group", |_| Request::ConsumerHeartbeat(Member::new("a", &["t"]).heartbeat())),
         ("a second member", |bench| {
             Member::new("a", &["t"]).beat(bench);
@@ -56,6 +57,23 @@ fn a_step_that_can_not_be_written_is_refused_and_leaves_nothing_behind() {
         ("a member of the classic protocol", |bench| {
             Member::new("a", &["t"]).beat(bench);
             Request::Join(join("b", ""))
+        }),
+        ("the last member, which comes back with the classic protocol", |bench| {
+            Member::with_instance("a", "i").beat(bench);
+            Request::Join(join("", "i"))
+        }),
+        ("a member that leaves", |bench| {
+            let mut member = Member::new("a", &["t"]);
+            member.beat(bench);
+            Member::new("b", &["u"]).beat(bench);
+            Request::ConsumerHeartbeat(ConsumerHeartbeat { epoch: -1, ..member.heartbeat() })
+        }),
+        ("members of the classic protocol that leave", |bench| {
+            Member::new("a", &["t"]).beat(bench);
+            for id in ["b", "c"] {
+                bench.answered(Request::Join(join(id, "")));
+            }
+            leave(&[leaving("b", ""), leaving("c", "")])
         }),
     ];
     let topics: [(u64, &str, i32); 2] = [(1, "t", 4), (2, "u", 2)];
@@ -130,4 +148,74 @@ fn a_member_that_is_refused_for_its_size_stays_what_it_was() {
     assert_eq!(member.beat(&mut bench).epoch, 2);
     Member::with_instance("b", "i").beat(&mut bench);
     assert_eq!(bench.described().members.len(), 2, "it does not hold the instance");
+}
+
+#[test]
+fn members_that_fall_silent_together_go_in_as_many_writes_as_it_takes() {
+    let mut bench = Bench::with_topics(&[(1, "t", 1)]);
+    for number in 0..20 {
+        Member::new(&format!("m{number}"), &["t"]).beat(&mut bench);
+    }
+    bench.coordinator.set_settings(bounded(4000));
+    bench.commits_at_once = false;
+    bench.pass(46_000);
+    assert!(bench.pending.len() > 1);
+    for (_, records) in &bench.pending {
+        assert!(fit_together(records.iter(), 4000), "{} records", records.len());
+    }
+    while !bench.pending.is_empty() {
+        bench.commit_one();
+    }
+    assert_eq!(bench.described().state, "Empty");
+    bench.check_replay("nobody");
+}
+
+#[test]
+fn members_that_are_late_to_give_back_together_are_all_fenced() {
+    let mut bench = Bench::with_topics(&[(1, "t", 40)]);
+    let mut members: Vec<Member> =
+        (0..10).map(|number| Member::new(&format!("m{number}"), &["t"])).collect();
+    settle(&mut bench, &mut members);
+    let mut last = Member::new("n", &["t"]);
+    last.beat(&mut bench);
+    bench.coordinator.set_settings(bounded(2000));
+    // Some are told what to give back, and never say that they did.
+    let mut late = 0;
+    for member in &members {
+        let silent = ConsumerHeartbeat { owned: None, ..member.heartbeat() };
+        let beat = bench.consumer(silent).expect("a good heartbeat");
+        late += usize::from(beat.assignment.is_some());
+    }
+    assert!(late > 2, "more than one step fences");
+    bench.pass(21_000);
+    assert_eq!(bench.described().members.len(), 11 - late);
+    bench.check_replay("fenced");
+}
+
+#[test]
+fn a_group_that_is_too_large_for_the_classic_protocol_stays_a_consumer_group() {
+    let prepare = || {
+        let mut bench = Bench::with_topics(&[(1, "t", 4)]);
+        let mut member = Member::new("a", &["t"]);
+        member.beat(&mut bench);
+        bench.answered(Request::Join(join("b", "")));
+        let leave = ConsumerHeartbeat { epoch: -1, ..member.heartbeat() };
+        (bench, Request::ConsumerHeartbeat(leave))
+    };
+    let (mut bench, request) = prepare();
+    bench.commits_at_once = false;
+    bench.ask(request);
+    let (_, records) = &bench.pending[0];
+    let size = (0..).find(|size| fit_together(records.iter(), *size)).expect("a size");
+    for (size, stays) in [(size, false), (size - 1, true)] {
+        let (mut bench, request) = prepare();
+        bench.coordinator.set_settings(bounded(size));
+        assert_eq!(error_of(&bench.answered(request)), ErrorCode::None);
+        let is_consumer = bench.coordinator.consumers().next().is_some();
+        assert_eq!(is_consumer, stays, "{size} bytes");
+        if stays {
+            assert_eq!(bench.described().members.len(), 1, "the other one is left");
+            bench.check_replay("one member");
+        }
+    }
 }
