@@ -1,10 +1,12 @@
 //! What admins ask: which groups there are, what they are like, to forget them.
 
+use std::collections::BTreeSet;
+
 use crate::group::classic::State;
 use crate::group::consumer::State as ConsumerState;
 use crate::group::coordinator::{Coordinator, Effect, Failing, Kind, Write};
 use crate::group::message::{Answer, Describe, Described, List, Listed, Ticket};
-use crate::group::record::{Record, kept};
+use crate::group::record::{Record, fit_together, kept};
 use crate::protocol::{ErrorCode, Str};
 
 /// The types' names of groups of the two protocols.
@@ -86,9 +88,12 @@ impl Coordinator {
 
     pub(super) fn delete(&mut self, ticket: Ticket, groups: &[Str], effects: &mut Vec<Effect>) {
         let mut results = Vec::new();
-        let mut write = Write::new(Vec::new());
+        let mut gone: BTreeSet<&Str> = BTreeSet::new();
+        let mut records = Vec::new();
         for id in groups {
-            let is_empty = self.groups.get(id).map(|group| match &group.kind {
+            // Named again, it is gone already.
+            let group = self.groups.get(id).filter(|_| !gone.contains(id));
+            let is_empty = group.map(|group| match &group.kind {
                 Kind::Classic(classic) => classic.state() == State::Empty,
                 Kind::Consumer(consumer) => consumer.state() == ConsumerState::Empty,
             });
@@ -99,30 +104,49 @@ impl Coordinator {
             };
             results.push((kept(id), error));
             if !error.is_error() {
-                write.records.extend(self.offset_tombstones(id));
-                self.delete_group(id, &mut write);
+                gone.insert(id);
+                records.extend(self.offset_tombstones(id));
+                records.extend(self.group_tombstones(id));
             }
         }
         let answer = Answer::Delete(results);
-        if write.records.is_empty() {
+        if records.is_empty() {
             return effects.push(Effect::Answer { ticket, answer });
+        }
+        if !fit_together(records.iter(), self.settings.batch_bytes_max) {
+            // As the log would answer; but that would be too late for consumer groups.
+            let answer = answer.failed(ErrorCode::UnknownServerError);
+            return effects.push(Effect::Answer { ticket, answer });
+        }
+        let mut write = Write::new(records);
+        for id in gone {
+            self.drop_group(id, &mut write);
         }
         write.answers.push((ticket, answer));
         self.append(write, effects);
     }
 
+    /// The records that say that a group is gone.
+    fn group_tombstones(&self, id: &Str) -> Vec<Record> {
+        match self.groups.get(id).map(|group| &group.kind) {
+            None => Vec::new(),
+            Some(Kind::Classic(_)) => vec![Record::Group(kept(id), None)],
+            Some(Kind::Consumer(consumer)) => consumer.tombstones(&kept(id)),
+        }
+    }
+
     /// Takes a group out, and adds the records that say so.
     pub(super) fn delete_group(&mut self, id: &Str, write: &mut Write) {
+        write.records.extend(self.group_tombstones(id));
+        self.drop_group(id, write);
+    }
+
+    /// Takes a group out whose tombstones are in `write`.
+    fn drop_group(&mut self, id: &Str, write: &mut Write) {
         match self.take_group(id) {
             None => {}
-            Some(Kind::Classic(classic)) => {
-                write.records.push(Record::Group(kept(id), None));
-                write.deleted.push((kept(id), classic));
-            }
-            Some(Kind::Consumer(consumer)) => {
-                write.records.extend(consumer.tombstones(&kept(id)));
-                write.failing = Failing::Reload;
-            }
+            Some(Kind::Classic(classic)) => write.deleted.push((kept(id), classic)),
+            Some(Kind::Consumer(_)) => write.failing = Failing::Reload,
         }
     }
 }

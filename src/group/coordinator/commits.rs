@@ -9,7 +9,7 @@ use crate::group::message::{
     Answer, Commit, CommitPartition, CommitTopic, DeleteOffsets, Fetch, Request, Ticket,
 };
 use crate::group::offsets::{Offsets, Unused};
-use crate::group::record::{OffsetKey, OffsetValue, Record, kept};
+use crate::group::record::{OffsetKey, OffsetValue, Record, count_together, kept};
 use crate::protocol::{ErrorCode, Str};
 
 /// The version of OffsetCommit from which an unknown group has an error of its own.
@@ -223,7 +223,10 @@ impl Coordinator {
         let mut records: Vec<Record> =
             expired.into_iter().map(|key| Record::Offset(key, None)).collect();
         while !records.is_empty() || is_over {
-            let rest = records.split_off(records.len().min(EXPIRED_TOGETHER_MAX));
+            let first_ones = &records[..records.len().min(EXPIRED_TOGETHER_MAX)];
+            // The other half is for the group's own.
+            let count = count_together(first_ones, self.settings.batch_bytes_max / 2);
+            let rest = records.split_off(count);
             let mut write = Write::new(std::mem::replace(&mut records, rest));
             let is_last = records.is_empty();
             if is_last && is_over {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::group::consumer::version_of;
 use crate::group::coordinator::{Coordinator, Effect, Group, Kind, Phase, Write};
-use crate::group::record::{OffsetKey, OffsetValue, Record};
+use crate::group::record::{OffsetKey, OffsetValue, Record, count_together};
 use crate::metadata::{Delta, Image, Topic};
 use crate::protocol::Str;
 
@@ -71,7 +71,9 @@ impl Coordinator {
         let mut records: Vec<Record> =
             keys.into_iter().map(|key| Record::Offset(key, None)).collect();
         while !records.is_empty() {
-            let rest = records.split_off(records.len().min(DELETED_TOGETHER_MAX));
+            let first_ones = &records[..records.len().min(DELETED_TOGETHER_MAX)];
+            let count = count_together(first_ones, self.settings.batch_bytes_max);
+            let rest = records.split_off(count);
             self.append(Write::new(std::mem::replace(&mut records, rest)), effects);
         }
     }

@@ -36,6 +36,22 @@ pub fn fit_together<'a>(
     })
 }
 
+/// How many of these records, from the first one on, a batch of `bytes_max` bytes holds for sure;
+/// one at least, if there is any.
+pub fn count_together(records: &[Record], bytes_max: usize) -> usize {
+    let mut left = bytes_max.saturating_sub(HEADER_BYTES);
+    let mut count = 0;
+    for record in records {
+        let bytes = bytes_bound(record);
+        if bytes > left && count > 0 {
+            break;
+        }
+        left = left.saturating_sub(bytes);
+        count += 1;
+    }
+    count
+}
+
 /// What a tombstone whose key has these two texts takes up in a batch, or somewhat more.
 pub fn tombstone_bytes_bound(first: &str, second: &str) -> usize {
     RECORD_BYTES + first.len() + second.len()
@@ -189,6 +205,19 @@ mod tests {
             Record::CurrentMember(key(), Some(current)),
             Record::RegularExpression(expression, Some(matched)),
         ]
+    }
+
+    #[test]
+    fn records_are_counted_until_a_batch_is_full() {
+        let all = records(300, 1);
+        for bytes_max in [0, 1000, 2000, 3000, 1 << 20] {
+            let count = count_together(&all, bytes_max);
+            assert!((1..=all.len()).contains(&count));
+            let fits = fit_together(all[..count].iter(), bytes_max);
+            assert!(fits || count == 1, "{count} in {bytes_max}");
+        }
+        assert_eq!(count_together(&all, 1 << 20), all.len());
+        assert_eq!(count_together(&[], 1 << 20), 0);
     }
 
     fn batch_bytes(records: &[Record]) -> usize {

@@ -219,3 +219,50 @@ fn a_group_that_is_too_large_for_the_classic_protocol_stays_a_consumer_group() {
         }
     }
 }
+
+#[test]
+fn groups_whose_deletion_can_not_be_written_stay() {
+    let mut bench = Bench::with_topics(&[(1, "t", 4)]);
+    let mut member = Member::new("a", &["t"]);
+    member.beat(&mut bench);
+    bench.consumer(ConsumerHeartbeat { epoch: -1, ..member.heartbeat() }).expect("it may leave");
+    bench.commit_error(commit("", None, 5));
+    let before = bench.coordinator.contents();
+    for (size, first) in [(100, ErrorCode::UnknownServerError), (1000, ErrorCode::None)] {
+        bench.coordinator.set_settings(bounded(size));
+        let delete = Request::Delete(vec![text("g"), text("h"), text("g")]);
+        let Answer::Delete(results) = bench.answered(delete) else { panic!() };
+        let errors: Vec<ErrorCode> = results.into_iter().map(|(_, error)| error).collect();
+        let unknown = ErrorCode::GroupIdNotFound;
+        assert_eq!(errors, [first, unknown, unknown], "{size} bytes");
+        let is_there = bench.coordinator.contents() == before;
+        assert_eq!(is_there, first.is_error(), "{size} bytes");
+    }
+    assert!(!bench.reloads);
+    assert_eq!(bench.reloaded().contents(), (vec![], vec![]));
+}
+
+#[test]
+fn offsets_expire_in_as_many_writes_as_it_takes() {
+    let mut bench = Bench::with_topics(&[(1, "t", 4)]);
+    let mut member = Member::new("a", &["t"]);
+    member.beat(&mut bench);
+    bench.consumer(ConsumerHeartbeat { epoch: -1, ..member.heartbeat() }).expect("it may leave");
+    let mut many = commit("", None, 5);
+    let one = many.topics[0].partitions[0].clone();
+    let partitions = (0..10).map(|partition| CommitPartition { partition, ..one.clone() });
+    many.topics[0].partitions = partitions.collect();
+    bench.commit_error(many);
+    bench.coordinator.set_settings(bounded(600));
+    bench.commits_at_once = false;
+    let day = 24 * 60 * 60 * 1000;
+    bench.pass(7 * day + 1_200_000);
+    assert!(bench.pending.len() > 1);
+    for (_, records) in &bench.pending {
+        assert!(fit_together(records.iter(), 600), "{} records", records.len());
+    }
+    while !bench.pending.is_empty() {
+        bench.commit_one();
+    }
+    assert_eq!(bench.reloaded().contents(), (vec![], vec![]));
+}
