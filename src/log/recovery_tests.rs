@@ -1,5 +1,7 @@
 //! Logs that are opened after a crash, or with files that are not what they were.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::base::{Offset, Timestamp};
@@ -8,6 +10,7 @@ use crate::log::testing::{
 };
 use crate::log::{AtLeast, Log, LogConfig, ReadError, Setup};
 use crate::protocol::batch::BatchHeader;
+use crate::runtime::Runtime;
 use crate::runtime::sim::{World, block_on};
 
 #[test]
@@ -237,5 +240,50 @@ fn damage_in_a_log_that_was_closed_is_no_gap() {
             let scanned = log.scan(Offset::ZERO, end, |_, _| seen += 1).await;
             assert!(scanned.is_err() && seen == 1, "{name}: {seen} batches");
         });
+    }
+}
+
+/// Appends for ever, syncs beside that, and tells up to where all is durable.
+async fn append_and_flush(runtime: Runtime, durable: Arc<AtomicU64>) {
+    runtime.disk().create_directories(DIRECTORY.as_ref()).await.expect("room");
+    runtime.disk().sync_directory("/".as_ref()).await.expect("a good disk");
+    let (log, _) = open(&runtime, &small()).await;
+    let (flushed, asleep) = (log.clone(), runtime.clone());
+    runtime.spawn("flush", async move {
+        loop {
+            let recovery_point = flushed.flush().await.expect("a good disk");
+            durable.store(recovery_point.to_wire() as u64, Ordering::Relaxed);
+            asleep.sleep(Duration::from_micros(1)).await;
+        }
+    });
+    for base in 0.. {
+        append(&log, &batch(base, 1, 500, 1000)).await;
+        runtime.sleep(Duration::from_micros(runtime.random() % 200)).await;
+    }
+}
+
+#[test]
+fn what_is_below_a_recovery_point_survives_a_power_cut_also_while_it_is_appended_to() {
+    for seed in 0..300 {
+        let world = World::new(seed);
+        let machine = world.machine("host");
+        let durable: Arc<AtomicU64> = Arc::default();
+        let told = durable.clone();
+        world.start_process::<(), _, _>(machine, "log", 1, move |runtime, _| {
+            append_and_flush(runtime, told.clone())
+        });
+        // Now and then nothing is written for a while, and then much at once.
+        for _ in 0..10 {
+            world.run_for(Duration::from_micros(600 + seed));
+            world.stick_disk(machine, Duration::from_micros(900));
+        }
+        world.run_for(Duration::from_micros(1000 + 7 * seed));
+        world.crash(machine);
+        let end = world.run(machine, |runtime| async move {
+            let (log, _) = open(&runtime, &small()).await;
+            log.end().to_wire() as u64
+        });
+        let durable = durable.load(Ordering::Relaxed);
+        assert!(end >= durable, "seed {seed}: it ends at {end}, {durable} were durable");
     }
 }

@@ -179,7 +179,10 @@ impl Segment {
         let begin = self.size_bytes.get();
         let file = self.file().await.map_err(WriteError::Refused)?;
         self.unsynced.set(true);
-        match file.write_at(begin, parts).await {
+        let written = file.write_at(begin, parts).await;
+        // A sync that began while this was being written may not have it.
+        self.unsynced.set(true);
+        match written {
             Ok(()) => Ok(()),
             Err(error) => match file.truncate(begin).await {
                 Ok(()) => Err(WriteError::Refused(error)),

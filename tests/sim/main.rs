@@ -67,7 +67,8 @@ const KEPT: [(u64, &str); 5] = [
 ];
 
 /// The same of storms.
-const KEPT_STORMS: [(u64, &str); 2] = [
+const KEPT_STORMS: [(u64, &str); 3] = [
+    (149, "a sync that began while a write waited for the disk passed for that write's"),
     (214, "a producer's second batch was taken for its first, which the disk had refused"),
     (884, "a log that could not be opened while the disk was full stayed offline"),
 ];
