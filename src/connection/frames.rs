@@ -163,10 +163,9 @@ impl Frames {
 
     /// What a frame of `length` bytes, the first of which are here, takes until it is answered.
     fn memory_bytes(&self, length: usize) -> usize {
-        let key = self.buffer.get(4..6).and_then(|raw| raw.first_chunk::<2>());
-        match key.map(|raw| i16::from_be_bytes(*raw)) {
+        match self.buffer.get(4..).and_then(ApiKey::of_frame) {
             // Records stay slices of the frame.
-            Some(key) if key == ApiKey::Produce.code() => length,
+            Some(ApiKey::Produce) => length,
             Some(_) | None => {
                 length + length.saturating_mul(DECODED_TIMES - 1).min(DECODED_BYTES_MAX)
             }

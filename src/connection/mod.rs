@@ -26,6 +26,7 @@ use crate::base::{Instant, ShardId};
 use crate::handlers::{self, Client, Lender, Response};
 use crate::mesh::memory::{Amount, Held, RequestMemory};
 use crate::mesh::{Attentive, Shard};
+use crate::protocol::ApiKey;
 use crate::runtime::local::{Notice, Share, first};
 use crate::runtime::{Accepted, Chunk, StreamReader, StreamWriter};
 
@@ -239,13 +240,15 @@ impl Connection {
             };
             self.last_active.set(self.shard.runtime.now());
             self.shard.room().await;
-            let turn = match handlers::may_answer_at_length(&frame) {
+            // One nobody knows is answered with an error, or not at all.
+            let key = ApiKey::of_frame(&frame);
+            let turn = match key.is_some_and(handlers::may_answer_at_length) {
                 true => Some(self.answer_turn().await),
                 false => None,
             };
             self.shard.counters.requests_total.add(1);
             self.shard.counters.request_bytes_total.add(frame.len() as u64);
-            self.start(client, frame, share, turn);
+            self.start(client, key, frame, share, turn);
             self.shard.runtime.pass().await;
         }
     }
@@ -282,6 +285,7 @@ impl Connection {
     fn start(
         self: &Rc<Self>,
         client: &Rc<Client>,
+        key: Option<ApiKey>,
         frame: bytes::Bytes,
         share: RequestMemory,
         turn: Option<Share>,
@@ -298,7 +302,6 @@ impl Connection {
         });
         self.slots.borrow_mut().push_back(slot.clone());
         let lender = lends.then(|| self.lender.clone());
-        let waits_for_others = handlers::waits_for_others(&frame);
         let handled = handlers::handle(self.shard.clone(), client.clone(), frame, lender);
         let mut handled = Box::pin(handled);
         let waker = std::task::Waker::noop();
@@ -306,7 +309,7 @@ impl Connection {
         if let Poll::Ready(response) = handled.as_mut().poll(&mut cx) {
             return self.fill(&slot, response);
         }
-        if waits_for_others {
+        if key.is_some_and(handlers::waits_for_others) {
             // The group has what was asked now, and the answer may be minutes away.
             slot.share.take();
         }

@@ -155,25 +155,15 @@ pub async fn handle(
     }
 }
 
-/// Whether the answer to a frame may be much larger than the frame: those of questions for all
-/// there is. An API nobody knows has none.
-pub fn may_answer_at_length(frame: &[u8]) -> bool {
-    let code = frame.first_chunk::<2>().map(|raw| i16::from_be_bytes(*raw));
-    match code.and_then(ApiKey::from_code) {
-        Some(key) => answers_at_length(key),
-        None => false,
-    }
+/// Whether the answer to such a request waits for other members of a group, with all that was
+/// asked in the group's hands.
+pub fn waits_for_others(key: ApiKey) -> bool {
+    matches!(key, ApiKey::JoinGroup | ApiKey::SyncGroup)
 }
 
-/// Whether the answer to a frame waits for other members of a group, with all that was asked in
-/// the group's hands.
-pub fn waits_for_others(frame: &[u8]) -> bool {
-    let code = frame.first_chunk::<2>().map(|raw| i16::from_be_bytes(*raw));
-    let key = code.and_then(ApiKey::from_code);
-    matches!(key, Some(ApiKey::JoinGroup | ApiKey::SyncGroup))
-}
-
-fn answers_at_length(key: ApiKey) -> bool {
+/// Whether the answer to such a request may be much larger than the request: those of questions
+/// for all there is.
+pub fn may_answer_at_length(key: ApiKey) -> bool {
     match key {
         ApiKey::Metadata
         | ApiKey::ListOffsets

@@ -148,6 +148,12 @@ impl ApiKey {
         Api::find(code).map(|api| api.key)
     }
 
+    /// What a request is of, by the first bytes of its frame; `None` when they are not there, or
+    /// name none that is served.
+    pub fn of_frame(frame: &[u8]) -> Option<Self> {
+        frame.first_chunk::<2>().and_then(|raw| Self::from_code(i16::from_be_bytes(*raw)))
+    }
+
     /// The number on the wire.
     pub const fn code(self) -> i16 {
         self as i16
