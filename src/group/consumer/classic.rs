@@ -235,7 +235,7 @@ impl Consumer {
             results.push((leaving.clone(), error));
         }
         let before = self.before(&gone, None);
-        self.fence(step, &gone);
+        self.fence(step, &gone, true);
         self.check_fits(step, before)?;
         Ok(results)
     }

@@ -150,7 +150,7 @@ impl Consumer {
         match &heartbeat.instance {
             None => {
                 self.find_member(&id, &step.id)?;
-                self.fence(step, &BTreeSet::from([id.clone()]));
+                self.fence(step, &BTreeSet::from([id.clone()]), true);
             }
             Some(instance) => {
                 let away = self.find_static(&id, instance)?.current.away();
@@ -158,7 +158,7 @@ impl Consumer {
                     let key = step.member_key(&id);
                     self.write(step, Record::CurrentMember(key, Some(away.to_value())));
                 } else {
-                    self.fence(step, &BTreeSet::from([id.clone()]));
+                    self.fence(step, &BTreeSet::from([id.clone()]), true);
                 }
             }
         }

@@ -260,15 +260,15 @@ impl Consumer {
     /// Members that are silent, leave or are too slow are out; the group's epoch grows.
     ///
     /// When only members of the classic protocol are left, the group may go over to it, unless one
-    /// record can not hold it then.
-    fn fence(&mut self, step: &mut Step<'_>, ids: &BTreeSet<Str>) {
+    /// record can not hold it then, or more are about to be fenced.
+    fn fence(&mut self, step: &mut Step<'_>, ids: &BTreeSet<Str>, are_all: bool) {
         if ids.is_empty() {
             return;
         }
         for id in ids {
             self.remove_member(step, id);
         }
-        if self.may_downgrade(step) {
+        if are_all && self.may_downgrade(step) {
             step.downgrade = Some(Downgrade::Rebalance);
             if self.fits(step) {
                 return;

@@ -133,9 +133,12 @@ impl Consumer {
             others.chain(revokes.map(|(at, _)| at)).any(|at| at <= now)
         };
         let late = self.timers.iter().filter(|(id, timers)| is_late(id, timers));
-        // Those that are left are fenced next: it wants to be woken for them at once.
-        let late = self.fenced_together(step, late.map(|(id, _)| id));
-        self.fence(step, &late);
+        let late: Vec<&Str> = late.map(|(id, _)| id).collect();
+        // Those that are left are fenced next: it wants to be woken for them at once. With a
+        // classic group their time would begin anew.
+        let together = self.fenced_together(step, &late);
+        let are_all = together.len() == late.len();
+        self.fence(step, &together, are_all);
         for (id, timers) in &mut self.timers {
             let epoch = self.members.get(id).map(|member| member.current.epoch);
             let counts = |at: Instant, since: i32| at > now || Some(since) == epoch;
@@ -145,15 +148,11 @@ impl Consumer {
     }
 
     /// The first of these members, as many as one batch holds when they are fenced; one at least.
-    fn fenced_together<'a>(
-        &self,
-        step: &Step<'_>,
-        members: impl Iterator<Item = &'a Str>,
-    ) -> BTreeSet<Str> {
+    fn fenced_together(&self, step: &Step<'_>, members: &[&Str]) -> BTreeSet<Str> {
         // The other half is for what follows from it.
         let mut left = step.settings.batch_bytes_max / 2;
         let mut together = BTreeSet::new();
-        for id in members {
+        for &id in members {
             let said = self.members.get(id).map(|member| &member.said);
             let expression = said.and_then(|said| said.expression.as_ref());
             let bytes = RECORDS_OF_MEMBER * tombstone_bytes_bound(&step.id, id)

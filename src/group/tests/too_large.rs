@@ -193,6 +193,22 @@ fn members_that_are_late_to_give_back_together_are_all_fenced() {
 }
 
 #[test]
+fn members_that_are_fenced_in_parts_do_not_begin_anew_with_the_classic_protocol() {
+    let mut bench = Bench::with_topics(&[(1, "t", 4)]);
+    Member::new("a", &["t"]).beat(&mut bench);
+    for number in 0..10 {
+        let mut late = join(&format!("m{number}"), "");
+        (late.session_timeout_ms, late.rebalance_timeout_ms) = (45_000, 300_000);
+        assert_eq!(error_of(&bench.answered(Request::Join(late))), ErrorCode::None);
+    }
+    bench.coordinator.set_settings(bounded(4000));
+    // The first part has the only member of the consumer protocol.
+    bench.pass(45_000);
+    assert_eq!(bench.described().state, "Empty");
+    bench.check_replay("nobody");
+}
+
+#[test]
 fn a_group_that_is_too_large_for_the_classic_protocol_stays_a_consumer_group() {
     let prepare = || {
         let mut bench = Bench::with_topics(&[(1, "t", 4)]);
