@@ -37,6 +37,11 @@ impl Consumer {
             }
             Err(error) => return refused(error),
         };
+        let said = self.said_by(replaced.as_ref().unwrap_or(&id), join, &subscription);
+        if let Err(error) = self.check_said(step, &id, &said) {
+            self.renew_session(step, &id);
+            return Joined::refused(error, join.member.clone().unwrap_or_default());
+        }
         // From here on all succeeds that can be written: what is written counts at once.
         let members = [&id].into_iter().chain(&replaced);
         let before = self.before(members, join.instance.as_ref());
@@ -45,7 +50,6 @@ impl Consumer {
         if let Some(old) = &replaced {
             self.replace_member(step, old, &id);
         }
-        let said = self.said_by(&id, join, &subscription);
         let protocol = said.classic.as_ref().and_then(|classic| classic.protocols.first());
         let protocol = protocol.map(|protocol| protocol.name.clone());
         let change = self.restate(step, &id, said);
@@ -123,6 +127,7 @@ impl Consumer {
             && join.protocols.iter().any(|(name, _)| count(name) == self.classic_count)
     }
 
+    /// What a member says of itself when it joins; the rest is as `id` said it.
     fn said_by(&self, id: &Str, join: &Join, subscription: &Subscription) -> Said {
         let before = self.members.get(id).map(|member| member.said.clone()).unwrap_or_default();
         let protocols = join.kept_protocols();

@@ -115,13 +115,17 @@ impl Consumer {
             Some(instance) => self.check_static(heartbeat, &id, instance)?,
         };
         self.check_expression(heartbeat)?;
+        let said = self.restated(replaced.as_ref().unwrap_or(&id), heartbeat);
+        if let Err(error) = self.check_said(step, &id, &said) {
+            self.renew_session(step, &id);
+            return Err(error.into());
+        }
         // From here on all succeeds that can be written: what is written counts at once.
         let members = [&id].into_iter().chain(&replaced);
         let before = self.before(members, heartbeat.instance.as_ref());
         if let Some(old) = &replaced {
             self.replace_member(step, old, &id);
         }
-        let said = self.restated(&id, heartbeat);
         let change = self.restate(step, &id, said);
         self.follow_subscription(step, change);
         let has_changed = change.names || change.expression;
@@ -254,7 +258,7 @@ impl Consumer {
         self.write(step, Record::CurrentMember(key, Some(current.to_value())));
     }
 
-    /// What the member says of itself now, as far as it says so.
+    /// What a member says of itself now, as far as it says so; the rest is as `id` said it.
     fn restated(&self, id: &Str, heartbeat: &ConsumerHeartbeat) -> Said {
         let before = self.members.get(id).map(|member| member.said.clone()).unwrap_or_default();
         let or_before = |new: &Option<Str>, before| new.as_ref().map(kept).or(before);

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use crate::base::Instant;
-use crate::group::consumer::member::target_value;
+use crate::group::consumer::member::{Said, target_value};
 use crate::group::consumer::timers::Timers;
 use crate::group::consumer::{Consumer, Step};
 use crate::group::record::{
@@ -41,6 +41,24 @@ impl Consumer {
         }
     }
 
+    /// Refuses what a member says of itself when one batch can not hold it, before anything follows
+    /// from it.
+    pub(super) fn check_said(
+        &self,
+        step: &Step<'_>,
+        id: &Str,
+        said: &Said,
+    ) -> Result<(), ErrorCode> {
+        if self.members.get(id).is_some_and(|member| member.said == *said) {
+            return Ok(());
+        }
+        let record = Record::ConsumerMember(step.member_key(id), Some(said.to_value()));
+        match fit_together(std::iter::once(&record), step.settings.batch_bytes_max) {
+            true => Ok(()),
+            false => Err(ErrorCode::UnknownServerError),
+        }
+    }
+
     /// Refuses a step that comes to more than can be written, and takes it back: nobody but who
     /// asked for it notices. (The log would refuse its records, and all groups of the partition
     /// were to be loaded anew.)
@@ -57,6 +75,8 @@ impl Consumer {
         }
         step.records.clear();
         step.downgrade = None;
+        // Each topic it began to subscribe to it ended with again.
+        self.subscription_changes.clear();
         self.wake = before.wake;
         self.refresh_at = before.refresh_at;
         for (id, timers) in before.timers {
