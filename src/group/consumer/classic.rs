@@ -53,15 +53,14 @@ impl Consumer {
         let protocol = said.classic.as_ref().and_then(|classic| classic.protocols.first());
         let protocol = protocol.map(|protocol| protocol.name.clone());
         let change = self.restate(step, &id, said);
-        self.bump_for_subscription(step, change);
         let owned = owned_ids(&subscription, step.image);
-        let has_changed = change.names || change.expression;
         if !downgrades {
-            self.update_target(step);
-            self.reconcile(step, &id, has_changed, Some(&owned));
+            self.follow_subscription(step, &id, change, Some(&owned));
             self.renew_session(step, &id);
             self.time_sync(step, &id, join.rebalance_timeout_ms);
         } else {
+            self.bump_for_subscription(step, change);
+            let has_changed = change.names || change.expression;
             if self.target_epoch >= self.epoch {
                 self.reconcile(step, &id, has_changed, Some(&owned));
             }

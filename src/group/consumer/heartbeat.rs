@@ -9,7 +9,7 @@ use crate::group::consumer::member::{
     target_value,
 };
 use crate::group::consumer::regex::TopicPattern;
-use crate::group::consumer::{Consumer, Step};
+use crate::group::consumer::{Consumer, EPOCH_NONE, Step};
 use crate::group::message::{ConsumerBeat, ConsumerHeartbeat, Refusal};
 use crate::group::record::{Record, kept};
 use crate::protocol::{ErrorCode, Str};
@@ -127,10 +127,8 @@ impl Consumer {
             self.replace_member(step, old, &id);
         }
         let change = self.restate(step, &id, said);
-        self.follow_subscription(step, change);
-        let has_changed = change.names || change.expression;
         let owned = heartbeat.owned.as_deref();
-        let is_reassigned = self.reconcile(step, &id, has_changed, owned);
+        let is_reassigned = self.follow_subscription(step, &id, change, owned);
         let fits = self.check_fits(step, before);
         // It was heard of, whatever becomes of what it said.
         self.renew_session(step, &id);
@@ -302,10 +300,41 @@ impl Consumer {
         change
     }
 
-    /// Raises the group's epoch if its subscription changed, and assigns anew when it is time.
-    pub(super) fn follow_subscription(&mut self, step: &mut Step<'_>, change: Change) {
+    /// Raises the group's epoch if its subscription changed, assigns anew when it is time, and
+    /// takes the member on. Whether it has other partitions now.
+    pub(super) fn follow_subscription(
+        &mut self,
+        step: &mut Step<'_>,
+        id: &Str,
+        change: Change,
+        owned: Option<&[(Uuid, Vec<i32>)]>,
+    ) -> bool {
         self.bump_for_subscription(step, change);
-        self.update_target(step);
+        self.take_on(step, id, change.names || change.expression, owned)
+    }
+
+    /// Assigns anew when it is time, and takes a member on towards the target. A target that is too
+    /// much is left for later: who is heard of did not ask for it.
+    fn take_on(
+        &mut self,
+        step: &mut Step<'_>,
+        id: &Str,
+        has_changed: bool,
+        owned: Option<&[(Uuid, Vec<i32>)]>,
+    ) -> bool {
+        let mark = self.mark(step, id);
+        // Without any target a member can not be told an epoch.
+        let has_target = self.target_epoch != EPOCH_NONE;
+        // A step that is too much already is refused anyway.
+        if self.fits(step) && self.update_target(step) && has_target {
+            let is_reassigned = self.reconcile(step, id, has_changed, owned);
+            if self.fits(step) {
+                return is_reassigned;
+            }
+            self.take_back_to(step, mark);
+            self.put_off_target(step);
+        }
+        self.reconcile(step, id, has_changed, owned)
     }
 
     pub(super) fn bump_for_subscription(&mut self, step: &mut Step<'_>, change: Change) {

@@ -161,6 +161,8 @@ pub(super) struct Consumer {
     wake: Option<Instant>,
     /// When its topics' metadata is looked at again; `None` at once.
     refresh_at: Option<Instant>,
+    /// When a target is made again, after one that could not be written.
+    assign_at: Option<Instant>,
     /// Topics it began to subscribe to, and those it ended with, since it was last asked.
     subscription_changes: Vec<(Str, Subscribing)>,
 }
@@ -195,6 +197,7 @@ impl Default for Consumer {
             timers: BTreeMap::new(),
             wake: None,
             refresh_at: None,
+            assign_at: None,
             subscription_changes: Vec::new(),
         }
     }

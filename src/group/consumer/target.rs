@@ -24,6 +24,9 @@ const METADATA_REFRESH: Duration = Duration::from_millis(i32::MAX as u64);
 /// The least time between two looks for topics that match a group's expressions, in milliseconds.
 const EXPRESSIONS_REFRESH_MS_MIN: i64 = 10_000;
 
+/// The least time between a target that could not be written and the next one.
+const TARGET_RETRY_MIN: Duration = Duration::from_secs(1);
+
 /// Hashes of topics, kept until the topics change.
 #[derive(Clone, Debug, Default)]
 pub(in crate::group) struct TopicHashes(BTreeMap<Str, i64>);
@@ -137,10 +140,10 @@ impl Consumer {
     }
 
     /// Makes a target assignment of the group's epoch if there is none, and it is not too soon
-    /// after the last.
-    pub(super) fn update_target(&mut self, step: &mut Step<'_>) {
+    /// after the last. Whether it made one.
+    pub(super) fn update_target(&mut self, step: &mut Step<'_>) -> bool {
         if self.target_epoch >= self.epoch || !self.may_assign(step) {
-            return;
+            return false;
         }
         for (id, assignment) in self.assign(step) {
             if self.target.get(&id) != Some(&assignment) {
@@ -152,9 +155,20 @@ impl Consumer {
         let value = TargetEpochValue { epoch: self.epoch, assigned_at_ms };
         let record = Record::TargetEpoch(step.id.clone(), Some(value));
         self.write(step, record);
+        true
+    }
+
+    /// A target could not be written: the next one, most likely as large, is made later.
+    pub(super) fn put_off_target(&mut self, step: &Step<'_>) {
+        let interval_ms = step.config.assignment_interval_ms(step.settings);
+        let interval = Duration::from_millis(u64::try_from(interval_ms).unwrap_or_default());
+        self.assign_at = Some(step.now.instant + interval.max(TARGET_RETRY_MIN));
     }
 
     fn may_assign(&self, step: &Step<'_>) -> bool {
+        if self.assign_at.is_some_and(|at| at > step.now.instant) {
+            return false;
+        }
         let interval_ms = i64::from(step.config.assignment_interval_ms(step.settings));
         // Neither a clock that was set back nor a record from the future may stop the group.
         let age_ms = step.now.wall.to_wire().saturating_sub(self.target_at_ms);

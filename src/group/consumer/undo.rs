@@ -3,6 +3,9 @@
 //! The records of a step are one batch, which the log bounds. A step applies what it writes at
 //! once, so that it knows how much that is only at its end; until then it keeps the record that
 //! takes each one back. (Apache Kafka keeps snapshots of everything for it, `SnapshotRegistry`.)
+//!
+//! What nobody asked for is taken back alone, so that what was asked for goes on. When it is tried
+//! again is no part of a step: it stays.
 
 use bytes::Bytes;
 
@@ -23,6 +26,15 @@ pub(super) struct Before {
     timers: Vec<(Str, Option<Timers>)>,
     /// The instance that the step is about, and the member that holds it.
     instance: Option<(Str, Option<Str>)>,
+}
+
+/// How far a step was, and what no record says, before a part of it that is about one member.
+pub(super) struct Mark {
+    pub(super) records: usize,
+    undo: usize,
+    refresh_at: Option<Instant>,
+    id: Str,
+    timers: Option<Timers>,
 }
 
 impl Consumer {
@@ -70,24 +82,14 @@ impl Consumer {
         if self.fits(step) {
             return Ok(());
         }
-        for record in std::mem::take(&mut step.undo).into_iter().rev() {
-            self.apply(&record);
-        }
-        step.records.clear();
+        self.take_back(step, 0, 0);
         step.downgrade = None;
         // Each topic it began to subscribe to it ended with again.
         self.subscription_changes.clear();
         self.wake = before.wake;
         self.refresh_at = before.refresh_at;
         for (id, timers) in before.timers {
-            match timers {
-                Some(timers) => {
-                    self.timers.insert(id, timers);
-                }
-                None => {
-                    self.timers.remove(&id);
-                }
-            }
+            self.restore_timers(id, timers);
         }
         match before.instance {
             Some((instance, Some(holder))) => {
@@ -100,6 +102,43 @@ impl Consumer {
         }
         // What Apache Kafka makes of its `RecordTooLargeException`.
         Err(ErrorCode::UnknownServerError)
+    }
+
+    /// What [`Self::take_back_to`] needs of the time before a part of a step.
+    pub(super) fn mark(&self, step: &Step<'_>, id: &Str) -> Mark {
+        Mark {
+            records: step.records.len(),
+            undo: step.undo.len(),
+            refresh_at: self.refresh_at,
+            id: id.clone(),
+            timers: self.timers.get(id).copied(),
+        }
+    }
+
+    /// Takes back what a step did since the mark. The group may wake earlier than needed.
+    pub(super) fn take_back_to(&mut self, step: &mut Step<'_>, mark: Mark) {
+        self.take_back(step, mark.records, mark.undo);
+        self.refresh_at = mark.refresh_at;
+        self.restore_timers(mark.id, mark.timers);
+    }
+
+    /// Takes back all but so many records, of which so many can be taken back.
+    fn take_back(&mut self, step: &mut Step<'_>, records: usize, undo: usize) {
+        for record in step.undo.split_off(undo).into_iter().rev() {
+            self.apply(&record);
+        }
+        step.records.truncate(records);
+    }
+
+    fn restore_timers(&mut self, id: Str, timers: Option<Timers>) {
+        match timers {
+            Some(timers) => {
+                self.timers.insert(id, timers);
+            }
+            None => {
+                self.timers.remove(&id);
+            }
+        }
     }
 
     /// Whether what a step comes to can be written: its records, and those of the group's way to

@@ -1,6 +1,6 @@
 //! Steps of consumer groups that come to more than a batch may have.
 
-use super::consumers::{Member, settle};
+use super::consumers::{Member, Parts, image, settle};
 use super::*;
 use crate::group::message::ConsumerHeartbeat;
 use crate::group::record::fit_together;
@@ -19,9 +19,18 @@ fn error_of(answer: &Answer) -> ErrorCode {
     }
 }
 
+const CLASSIC: &str = "a member of the classic protocol";
+
+/// The bytes that these records take up as a batch.
+fn bytes_of(records: &[Record]) -> usize {
+    (0..).find(|size| fit_together(records.iter(), *size)).expect("a size")
+}
+
 #[test]
 fn a_step_that_can_not_be_written_is_refused_and_leaves_nothing_behind() {
     type Prepare = fn(&mut Bench) -> Request;
+    // Steps with a target that can wait: they are refused when they are too much without it.
+    let waiting = ["a second member", "another subscription", "another expression", CLASSIC];
     let cases: [(&str, Prepare); 10] = [
         ("a new group", |_| Request::ConsumerHeartbeat(Member::new("a", &["t"]).heartbeat())),
         ("a second member", |bench| {
@@ -54,7 +63,7 @@ fn a_step_that_can_not_be_written_is_refused_and_leaves_nothing_behind() {
             bench.consumer(away).expect("it may leave");
             Request::ConsumerHeartbeat(Member::with_instance("b", "i").heartbeat())
         }),
-        ("a member of the classic protocol", |bench| {
+        (CLASSIC, |bench| {
             Member::new("a", &["t"]).beat(bench);
             Request::Join(join("b", ""))
         }),
@@ -83,7 +92,20 @@ fn a_step_that_can_not_be_written_is_refused_and_leaves_nothing_behind() {
         bench.commits_at_once = false;
         bench.ask(request);
         let (_, records) = &bench.pending[0];
-        let size = (0..).find(|size| fit_together(records.iter(), *size)).expect("a size");
+        let size = bytes_of(records);
+        let is_target =
+            |record: &Record| matches!(record, Record::TargetMember(..) | Record::TargetEpoch(..));
+        let mut needed = size;
+        if waiting.contains(&name) {
+            let count = records.iter().position(is_target).expect("a target");
+            needed = bytes_of(&records[..count]);
+            let mut small = Bench::with_topics(&topics);
+            let request = prepare(&mut small);
+            small.coordinator.set_settings(bounded(size - 1));
+            assert_eq!(error_of(&small.answered(request)), ErrorCode::None, "{name}");
+            assert_eq!(small.described().state, "Assigning", "{name}");
+            small.check_replay(name);
+        }
 
         let mut roomy = Bench::with_topics(&topics);
         let request = prepare(&mut roomy);
@@ -93,7 +115,7 @@ fn a_step_that_can_not_be_written_is_refused_and_leaves_nothing_behind() {
         let mut tight = Bench::with_topics(&topics);
         let request = prepare(&mut tight);
         let (before, written) = (tight.coordinator.contents(), tight.log.len());
-        tight.coordinator.set_settings(bounded(size - 1));
+        tight.coordinator.set_settings(bounded(needed - 1));
         let answer = tight.answered(request.clone());
         assert_eq!(error_of(&answer), ErrorCode::UnknownServerError, "{name}");
         assert_eq!(tight.coordinator.contents(), before, "{name}: all is as before");
@@ -102,6 +124,59 @@ fn a_step_that_can_not_be_written_is_refused_and_leaves_nothing_behind() {
         assert_eq!(error_of(&tight.answered(request)), ErrorCode::None, "{name}");
         assert_eq!(tight.coordinator.contents(), roomy.coordinator.contents(), "{name}");
     }
+}
+
+#[test]
+fn a_target_that_can_not_be_written_holds_nobody_up() {
+    let mut bench = Bench::with_topics(&[(1, "t", 10)]);
+    let mut members = [Member::new("a", &["t"]), Member::new("b", &["t"])];
+    settle(&mut bench, &mut members);
+    let epoch = bench.described().epoch;
+    bench.coordinator.set_settings(bounded(3000));
+    bench.set_image(image(2, &[(1, "t", 1000)]));
+    for _ in 0..10 {
+        for member in &mut members {
+            assert_eq!(member.beat(&mut bench).epoch, epoch);
+        }
+        bench.pass(1000);
+    }
+    let described = bench.described();
+    assert_eq!((described.epoch, described.assignment_epoch), (epoch + 1, epoch));
+    assert_eq!(members.iter().map(|one| one.owned.len()).sum::<usize>(), 10);
+    bench.check_replay("without a target");
+
+    let [first, second] = &mut members;
+    first.beat(&mut bench);
+    bench.coordinator.set_settings(settings());
+    for (millis, assigned) in [(0, epoch), (999, epoch), (1, epoch + 1)] {
+        bench.pass(millis);
+        second.beat(&mut bench);
+        assert_eq!(bench.described().assignment_epoch, assigned, "{millis} ms later");
+    }
+    settle(&mut bench, &mut members);
+    assert_eq!(members.iter().map(|one| one.owned.len()).sum::<usize>(), 1000);
+    bench.check_replay("with a target");
+}
+
+#[test]
+fn a_joining_member_whose_target_can_not_be_written_waits_for_it() {
+    let mut bench = Bench::with_topics(&[(1, "t", 1000)]);
+    let mut members = vec![Member::new("a", &["t"])];
+    settle(&mut bench, &mut members);
+    let epoch = members[0].epoch;
+    bench.coordinator.set_settings(bounded(3000));
+    members.push(Member::new("b", &["t"]));
+    for _ in 0..3 {
+        for member in &mut members {
+            assert_eq!(member.beat(&mut bench).epoch, epoch);
+        }
+        bench.pass(1000);
+    }
+    assert_eq!(members[1].owned, Parts::new());
+    bench.check_replay("waiting");
+    bench.coordinator.set_settings(settings());
+    settle(&mut bench, &mut members);
+    assert_eq!(members.iter().map(|one| one.owned.len()).collect::<Vec<_>>(), [500, 500]);
 }
 
 #[test]
@@ -222,7 +297,7 @@ fn a_group_that_is_too_large_for_the_classic_protocol_stays_a_consumer_group() {
     bench.commits_at_once = false;
     bench.ask(request);
     let (_, records) = &bench.pending[0];
-    let size = (0..).find(|size| fit_together(records.iter(), *size)).expect("a size");
+    let size = bytes_of(records);
     for (size, stays) in [(size, false), (size - 1, true)] {
         let (mut bench, request) = prepare();
         bench.coordinator.set_settings(bounded(size));
