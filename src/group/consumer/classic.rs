@@ -59,7 +59,8 @@ impl Consumer {
             self.renew_session(step, &id);
             self.time_sync(step, &id, join.rebalance_timeout_ms);
         } else {
-            self.bump_for_subscription(step, change);
+            // Members of the classic protocol have no expressions.
+            self.refresh_metadata(step, change.names || change.expression);
             let has_changed = change.names || change.expression;
             if self.target_epoch >= self.epoch {
                 self.reconcile(step, &id, has_changed, Some(&owned));

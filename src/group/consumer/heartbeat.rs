@@ -300,8 +300,8 @@ impl Consumer {
         change
     }
 
-    /// Raises the group's epoch if its subscription changed, assigns anew when it is time, and
-    /// takes the member on. Whether it has other partitions now.
+    /// Raises the group's epoch if its subscription changed or its expressions match other topics,
+    /// assigns anew when it is time, and takes the member on. Whether it has other partitions now.
     pub(super) fn follow_subscription(
         &mut self,
         step: &mut Step<'_>,
@@ -309,8 +309,20 @@ impl Consumer {
         change: Change,
         owned: Option<&[(Uuid, Vec<i32>)]>,
     ) -> bool {
-        self.bump_for_subscription(step, change);
-        self.take_on(step, id, change.names || change.expression, owned)
+        let has_changed = change.names || change.expression;
+        let has_other_topics = self.resolve_new(step, id, change);
+        let mark = self.mark(step, id);
+        let is_refreshed = self.refresh_expressions(step);
+        let may_go_without = step.records.len() > mark.records;
+        self.refresh_metadata(step, has_other_topics || is_refreshed);
+        let is_reassigned = self.take_on(step, id, has_changed, owned);
+        if !may_go_without || self.fits(step) {
+            return is_reassigned;
+        }
+        // Nobody asked for the other expressions' topics.
+        self.take_back_to(step, mark);
+        self.refresh_metadata(step, has_other_topics);
+        self.take_on(step, id, has_changed, owned)
     }
 
     /// Assigns anew when it is time, and takes a member on towards the target. A target that is too
@@ -337,10 +349,16 @@ impl Consumer {
         self.reconcile(step, id, has_changed, owned)
     }
 
-    pub(super) fn bump_for_subscription(&mut self, step: &mut Step<'_>, change: Change) {
-        let has_other_topics = self.resolve_expressions(step);
-        let is_known = change.expression && change.was_resolved;
-        self.refresh_metadata(step, change.names || is_known || has_other_topics);
+    /// Looks up the topics of the expression that a member brings, unless they are known. Whether
+    /// its subscription has other topics now.
+    fn resolve_new(&mut self, step: &mut Step<'_>, id: &Str, change: Change) -> bool {
+        let is_known = change.names || change.expression && change.was_resolved;
+        if !change.expression || change.was_resolved {
+            return is_known;
+        }
+        let said = self.members.get(id).map(|member| &member.said);
+        let new = said.and_then(|said| said.expression.clone());
+        new.is_some_and(|expression| self.resolve(step, expression)) || is_known
     }
 }
 

@@ -59,6 +59,9 @@ const EPOCH_FIRST: i32 = 1;
 /// The epoch of a target assignment that was never made.
 const EPOCH_NONE: i32 = -1;
 
+/// A version of the metadata before any other.
+const VERSION_NONE: i64 = i64::MIN;
+
 /// Where a group stands (`ConsumerGroupState`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
@@ -133,6 +136,15 @@ struct Resolved {
     resolved_at_ms: i64,
 }
 
+/// When the topics of an expression were last looked up, if no record says so: they were the same,
+/// or could not be written.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at_ms: i64,
+    /// The metadata they were found in; [`VERSION_NONE`] when they could not be written.
+    version: i64,
+}
+
 /// A consumer group. See the module's header.
 #[derive(Clone, Debug)]
 pub(super) struct Consumer {
@@ -150,6 +162,7 @@ pub(super) struct Consumer {
     /// How many members subscribe to each expression.
     expressions: BTreeMap<Str, usize>,
     resolved: BTreeMap<Str, Resolved>,
+    looks: BTreeMap<Str, Look>,
     /// How many members ask for each assignor.
     assignors: BTreeMap<Str, usize>,
     /// Members of the classic protocol, and how many of them speak each of its protocols.
@@ -190,6 +203,7 @@ impl Default for Consumer {
             topics: BTreeMap::new(),
             expressions: BTreeMap::new(),
             resolved: BTreeMap::new(),
+            looks: BTreeMap::new(),
             assignors: BTreeMap::new(),
             classic_count: 0,
             classic_protocols: BTreeMap::new(),

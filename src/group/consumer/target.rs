@@ -11,9 +11,10 @@ use crate::group::consumer::assignor::{Assignment, Assignor, Member as Spec, Sub
 use crate::group::consumer::member::{Member, Said, target_value};
 use crate::group::consumer::reconcile::Reconciliation;
 use crate::group::consumer::regex::TopicPattern;
-use crate::group::consumer::{Consumer, Resolved, Step, hash};
+use crate::group::consumer::{Consumer, Look, Step, VERSION_NONE, hash};
 use crate::group::record::{
     ConsumerGroupValue, Record, RegularExpressionKey, RegularExpressionValue, TargetEpochValue,
+    bytes_bound, fit_together,
 };
 use crate::metadata::Image;
 use crate::protocol::Str;
@@ -21,7 +22,7 @@ use crate::protocol::Str;
 /// Time after which a group looks at its topics even if nobody said that they changed, 24 days.
 const METADATA_REFRESH: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// The least time between two looks for topics that match a group's expressions, in milliseconds.
+/// The least time between two looks for topics that match an expression, in milliseconds.
 const EXPRESSIONS_REFRESH_MS_MIN: i64 = 10_000;
 
 /// The least time between a target that could not be written and the next one.
@@ -52,6 +53,17 @@ pub(in crate::group) fn version_of(image: &Image) -> i64 {
     image.position().map_or(-1, |position| position.offset.to_wire())
 }
 
+/// The topics that match an expression now.
+fn look_up(step: &Step<'_>, expression: &Str) -> RegularExpressionValue {
+    // Members bring valid ones alone; a record may have one of another dialect.
+    let parsed = TopicPattern::new(expression).ok();
+    let matches = |name: &&str| parsed.as_ref().is_some_and(|one| one.matches(name));
+    let names = step.image.topics().map(|topic| &*topic.name).filter(matches);
+    let topics: Vec<Str> = names.map(|name| Str::from_string(name.to_owned())).collect();
+    let (version, resolved_at_ms) = (version_of(step.image), step.now.wall.to_wire());
+    RegularExpressionValue { topics, version, resolved_at_ms }
+}
+
 impl Consumer {
     /// The hash of the topics' metadata; 0 without topics.
     pub(super) fn hash_topics(&self, step: &mut Step<'_>) -> i64 {
@@ -70,50 +82,87 @@ impl Consumer {
             let key = RegularExpressionKey { group: step.id.clone(), expression };
             self.write(step, Record::RegularExpression(key, None));
         }
+        let used = &self.expressions;
+        self.looks.retain(|expression, _| used.contains_key(expression));
     }
 
-    /// Looks up the topics of expressions that are new, and of all when there are new topics or
-    /// it was long ago. Whether any expression has other topics now.
-    pub(super) fn resolve_expressions(&mut self, step: &mut Step<'_>) -> bool {
-        let all = self.expressions.keys();
-        let due: Vec<Str> = if self.is_expression_refresh_due(step) {
-            all.cloned().collect()
-        } else {
-            all.filter(|expression| !self.resolved.contains_key(*expression)).cloned().collect()
-        };
+    /// Looks up the topics of a new expression. Whether there are any.
+    pub(super) fn resolve(&mut self, step: &mut Step<'_>, expression: Str) -> bool {
+        let value = look_up(step, &expression);
+        let has_topics = !value.topics.is_empty();
+        self.looks.remove(&expression);
+        let key = RegularExpressionKey { group: step.id.clone(), expression };
+        self.write(step, Record::RegularExpression(key, Some(value)));
+        has_topics
+    }
+
+    /// Looks up the topics of expressions again when there are new topics or it was long ago.
+    /// Whether any expression has other topics now.
+    ///
+    /// Nobody asked for it, so no step becomes too large by it: those that are due the longest come
+    /// first, and what does not fit waits for the next heartbeat. Topics that no batch holds are
+    /// left as they were, and looked up again later.
+    pub(super) fn refresh_expressions(&mut self, step: &mut Step<'_>) -> bool {
+        let mut due = Vec::new();
+        for expression in self.expressions.keys() {
+            due.extend(self.due_since(step, expression).map(|at_ms| (at_ms, expression.clone())));
+        }
+        if due.is_empty() {
+            return false;
+        }
+        due.sort_unstable();
+        let bytes_max = step.settings.batch_bytes_max;
+        // The other half is for what follows from it.
+        let written = step.records.iter().map(bytes_bound).sum::<usize>();
+        let mut left = (bytes_max / 2).saturating_sub(written);
         let mut has_changed = false;
-        for expression in due {
-            // Members bring valid ones alone; a record may have one of another dialect.
-            let parsed = TopicPattern::new(&expression).ok();
-            let matches = |name: &&str| parsed.as_ref().is_some_and(|one| one.matches(name));
-            let names = step.image.topics().map(|topic| &*topic.name).filter(matches);
-            let topics: Vec<Str> = names.map(|name| Str::from_string(name.to_owned())).collect();
+        for (_, expression) in due {
+            let value = look_up(step, &expression);
+            let (at_ms, version) = (value.resolved_at_ms, value.version);
             let before = self.resolved.get(&expression);
             let is_same = match before {
-                Some(before) => before.topics.iter().eq(&topics),
-                None => topics.is_empty(),
+                Some(before) => before.topics.iter().eq(&value.topics),
+                None => value.topics.is_empty(),
             };
-            has_changed |= !is_same;
+            if is_same && before.is_some() {
+                self.looks.insert(expression, Look { at_ms, version });
+                continue;
+            }
             let key = RegularExpressionKey { group: step.id.clone(), expression };
-            let version = version_of(step.image);
-            let resolved_at_ms = step.now.wall.to_wire();
-            let value = RegularExpressionValue { topics, version, resolved_at_ms };
-            self.write(step, Record::RegularExpression(key, Some(value)));
+            let expression = key.expression.clone();
+            let record = Record::RegularExpression(key, Some(value));
+            let bytes = bytes_bound(&record);
+            if bytes > left && !step.records.is_empty() {
+                break;
+            }
+            if bytes > left && !fit_together(std::iter::once(&record), bytes_max) {
+                self.looks.insert(expression, Look { at_ms, version: VERSION_NONE });
+                continue;
+            }
+            left = left.saturating_sub(bytes);
+            self.looks.remove(&expression);
+            self.write(step, record);
+            has_changed |= !is_same;
         }
         has_changed
     }
 
-    fn is_expression_refresh_due(&self, step: &Step<'_>) -> bool {
-        let oldest = |of: fn(&Resolved) -> i64| self.resolved.values().map(of).min();
-        let Some(resolved_at_ms) = oldest(|one| one.resolved_at_ms) else { return false };
-        let age_ms = step.now.wall.to_wire().saturating_sub(resolved_at_ms);
+    /// When the topics of an expression were last looked up, if that is to be done again.
+    fn due_since(&self, step: &Step<'_>, expression: &Str) -> Option<i64> {
+        let resolved = self.resolved.get(expression);
+        let on_record =
+            resolved.map(|one| Look { at_ms: one.resolved_at_ms, version: one.version });
+        let look = self.looks.get(expression).copied().or(on_record);
+        let Some(Look { at_ms, version }) = look else { return Some(i64::MIN) };
+        let age_ms = step.now.wall.to_wire().saturating_sub(at_ms);
         let interval = step.settings.consumer.regex_refresh_interval.as_millis();
         // The clock was put back: how old it is, is unknown.
         let is_ahead = age_ms < 0;
-        let has_new_topics =
-            || oldest(|one| one.version).is_some_and(|version| version < step.topics_version);
+        let has_new_topics = version < step.topics_version;
         let is_old = || i128::from(age_ms) > i128::try_from(interval).unwrap_or(i128::MAX);
-        is_ahead || age_ms > EXPRESSIONS_REFRESH_MS_MIN && (has_new_topics() || is_old())
+        let is_due =
+            is_ahead || age_ms > EXPRESSIONS_REFRESH_MS_MIN && (has_new_topics || is_old());
+        is_due.then_some(at_ms)
     }
 
     /// Raises the group's epoch if its subscription changed, or the topics did.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::base::Instant;
 use crate::group::consumer::member::{Said, target_value};
 use crate::group::consumer::timers::Timers;
-use crate::group::consumer::{Consumer, Step};
+use crate::group::consumer::{Consumer, Look, Step, VERSION_NONE};
 use crate::group::record::{
     ConsumerGroupValue, Record, RegularExpressionValue, TargetEpochValue, fit_together, kept,
 };
@@ -127,7 +127,15 @@ impl Consumer {
         for record in step.undo.split_off(undo).into_iter().rev() {
             self.apply(&record);
         }
-        step.records.truncate(records);
+        // What was matched in vain is not matched again at once.
+        let look = Look { at_ms: step.now.wall.to_wire(), version: VERSION_NONE };
+        for record in step.records.split_off(records) {
+            if let Record::RegularExpression(key, Some(_)) = record
+                && self.expressions.contains_key(&key.expression)
+            {
+                self.looks.insert(key.expression, look);
+            }
+        }
     }
 
     fn restore_timers(&mut self, id: Str, timers: Option<Timers>) {

@@ -26,7 +26,7 @@ pub use consumer::{
     CurrentMemberValue, CurrentTopicValue, MemberKey, RegularExpressionKey, RegularExpressionValue,
     TargetEpochValue, TargetMemberValue, TargetTopicValue,
 };
-pub use size::{count_together, fit_together, tombstone_bytes_bound};
+pub use size::{bytes_bound, count_together, fit_together, tombstone_bytes_bound};
 
 /// Elements the arrays of one record may hold together.
 const ELEMENTS_MAX: usize = 1 << 20;

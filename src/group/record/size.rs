@@ -58,7 +58,7 @@ pub fn tombstone_bytes_bound(first: &str, second: &str) -> usize {
 }
 
 /// What a record takes up in a batch, or somewhat more.
-fn bytes_bound(record: &Record) -> usize {
+pub fn bytes_bound(record: &Record) -> usize {
     let (key, value) = match record {
         Record::Offset(key, value) => {
             let metadata = value.as_ref().map_or(0, |value| value.metadata.len());

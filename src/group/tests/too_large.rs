@@ -179,6 +179,76 @@ fn a_joining_member_whose_target_can_not_be_written_waits_for_it() {
     assert_eq!(members.iter().map(|one| one.owned.len()).collect::<Vec<_>>(), [500, 500]);
 }
 
+/// Two members with an expression each, and many new topics that match it: their names come to more
+/// than 4000 bytes for each.
+fn with_new_topics(batch_bytes_max: usize) -> (Bench, [Member; 2]) {
+    let mut bench = Bench::with_topics(&[(1, "a", 1), (2, "b", 1)]);
+    let mut members = [Member::matching("m", "a.*"), Member::matching("n", "b.*")];
+    settle(&mut bench, &mut members);
+    let mut names = vec!["a".to_owned(), "b".to_owned()];
+    for number in 0..40 {
+        names.extend(["a", "b"].map(|first| format!("{first}-{number}-{}", "x".repeat(100))));
+    }
+    let topics: Vec<(u64, &str, i32)> =
+        (1..).zip(&names).map(|(number, name)| (number, name.as_str(), 1)).collect();
+    bench.coordinator.set_settings(bounded(batch_bytes_max));
+    bench.set_image(image(2, &topics));
+    bench.pass(10_001);
+    (bench, members)
+}
+
+/// Lets members beat in several rounds, each time a while later.
+fn beat_for_a_while(bench: &mut Bench, members: &mut [Member]) {
+    for _ in 0..10 {
+        for member in &mut *members {
+            member.beat(bench);
+        }
+        bench.pass(1000);
+    }
+}
+
+fn topic_counts(members: &[Member]) -> Vec<usize> {
+    members.iter().map(|one| one.owned.len()).collect()
+}
+
+#[test]
+fn expressions_whose_topics_can_not_be_written_together_get_them_one_after_the_other() {
+    let (mut bench, mut members) = with_new_topics(7000);
+    beat_for_a_while(&mut bench, &mut members);
+    assert_eq!(topic_counts(&members), [41, 41]);
+    let is_new = |record: &&Record| {
+        matches!(record, Record::RegularExpression(_, Some(value)) if value.topics.len() > 1)
+    };
+    let written: Vec<Record> = bench.log.iter().filter(is_new).cloned().collect();
+    assert_eq!(written.len(), 2, "each is written once");
+    assert!(!fit_together(written.iter(), 7000));
+    bench.check_replay("new topics");
+    // They are looked up again, and are the same.
+    let count = bench.log.len();
+    for _ in 0..40 {
+        beat_for_a_while(&mut bench, &mut members);
+        beat_for_a_while(&mut bench, &mut members);
+    }
+    assert_eq!(bench.log.len(), count, "nothing changed");
+}
+
+#[test]
+fn an_expression_whose_topics_no_batch_holds_keeps_those_it_had() {
+    let (mut bench, members) = with_new_topics(3000);
+    let mut members = Vec::from(members);
+    let (before, count) = (bench.coordinator.contents(), bench.log.len());
+    beat_for_a_while(&mut bench, &mut members);
+    assert_eq!((bench.coordinator.contents(), bench.log.len()), (before, count));
+    members.push(Member::new("o", &["a"]));
+    members[2].beat(&mut bench);
+    assert_eq!(bench.described().members.len(), 3, "others may join");
+    bench.coordinator.set_settings(settings());
+    bench.pass(10_001);
+    settle(&mut bench, &mut members);
+    assert_eq!(topic_counts(&members).iter().sum::<usize>(), 82);
+    bench.check_replay("new topics");
+}
+
 #[test]
 fn subscriptions_are_taken_as_long_as_they_can_be_written() {
     let mut bench = Bench::with_topics(&[(1, "t", 1)]);
