@@ -217,7 +217,8 @@ fn expressions_whose_topics_can_not_be_written_together_get_them_one_after_the_o
     beat_for_a_while(&mut bench, &mut members);
     assert_eq!(topic_counts(&members), [41, 41]);
     let is_new = |record: &&Record| {
-        matches!(record, Record::RegularExpression(_, Some(value)) if value.topics.len() > 1)
+        let Record::RegularExpression(_, Some(value)) = record else { return false };
+        value.topics.len() > 1
     };
     let written: Vec<Record> = bench.log.iter().filter(is_new).cloned().collect();
     assert_eq!(written.len(), 2, "each is written once");
