@@ -17,6 +17,8 @@ pub struct CoordinatorConfig {
     pub session_timeout_ms_max: u32,
     /// `offset.metadata.max.bytes`.
     pub metadata_length_max: u32,
+    /// `corelog.memory.group.bytes`, over all cores.
+    pub memory_bytes: u64,
     /// `offsets.retention.minutes`.
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`.
@@ -45,6 +47,7 @@ impl CoordinatorConfig {
             session_timeout_ms_min: read.u32("group.min.session.timeout.ms"),
             session_timeout_ms_max: read.u32("group.max.session.timeout.ms"),
             metadata_length_max: read.u32("offset.metadata.max.bytes"),
+            memory_bytes: read.u64("corelog.memory.group.bytes"),
             offsets_retention: Duration::from_secs(60 * read.u64("offsets.retention.minutes")),
             retention_check_interval: read.millis("offsets.retention.check.interval.ms"),
             has_consumer_protocol: read

@@ -10,7 +10,8 @@
 //!
 //! Invariants: every ticket is answered exactly once; records replayed in order give the same
 //! groups and offsets. Elsewhere: what classic clients ask (`classics`), consumer groups' steps
-//! (`consumers`), new metadata (`metadata`), offsets (`commits`), admins (`admin`). Not here: which
+//! (`consumers`), new metadata (`metadata`), offsets (`commits`), admins (`admin`), what all that
+//! takes up and may take up (`memory`). Not here: which
 //! partition a group belongs to (`record`), permissions and whether topics exist (`handlers`),
 //! transactions' offsets.
 
@@ -18,6 +19,7 @@ mod admin;
 mod classics;
 mod commits;
 mod consumers;
+mod memory;
 mod metadata;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,9 +28,11 @@ use std::sync::Arc;
 use crate::base::{Instant, Timestamp};
 use crate::group::classic::{After, Classic, Out, Step};
 use crate::group::consumer::{Consumer, TopicHashes, version_of};
+use crate::group::coordinator::memory::Memory;
 use crate::group::message::{Answer, Fetch, Request, Ticket};
 use crate::group::offsets::Offsets;
-use crate::group::record::{Record, kept};
+use crate::group::record::{Record, bytes_bound, kept};
+use crate::group::size::GROUP_BYTES;
 use crate::group::{GroupConfigs, Now, Settings};
 use crate::metadata::Image;
 use crate::protocol::{ErrorCode, Str};
@@ -83,6 +87,8 @@ struct Write {
     made: Option<Str>,
     /// What is to happen when they fail.
     failing: Failing,
+    /// What the records take up.
+    size_bytes: usize,
 }
 
 /// What the coordinator does when records can not be written.
@@ -97,6 +103,7 @@ enum Failing {
 impl Write {
     fn new(records: Vec<Record>) -> Self {
         Self {
+            size_bytes: records.iter().map(bytes_bound).sum(),
             records,
             after: After::Nothing,
             answers: Vec::new(),
@@ -113,6 +120,8 @@ impl Write {
 struct Group {
     kind: Kind,
     armed: Option<Instant>,
+    /// What it takes up, as the coordinator has counted it.
+    counted_bytes: usize,
 }
 
 /// A group of either protocol.
@@ -129,11 +138,18 @@ impl Kind {
             Self::Consumer(consumer) => consumer.wake(),
         }
     }
+
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Classic(classic) => classic.size_bytes(),
+            Self::Consumer(consumer) => consumer.size_bytes(),
+        }
+    }
 }
 
 impl Group {
     fn new(kind: Kind) -> Self {
-        Self { kind, armed: None }
+        Self { kind, armed: None, counted_bytes: 0 }
     }
 
     fn as_classic(&self) -> Option<&Classic> {
@@ -169,6 +185,7 @@ pub struct Coordinator {
     /// Consumer groups by the topics they subscribe to.
     by_topic: BTreeMap<Str, BTreeSet<Str>>,
     configs: GroupConfigs,
+    memory: Memory,
 }
 
 impl Coordinator {
@@ -188,6 +205,7 @@ impl Coordinator {
             hashes: TopicHashes::default(),
             by_topic: BTreeMap::new(),
             configs: GroupConfigs::new(),
+            memory: Memory::default(),
         }
     }
 
@@ -218,7 +236,7 @@ impl Coordinator {
             }
             Record::Group(id, None) => {
                 if self.groups.get(&id).is_some_and(|group| group.as_classic().is_some()) {
-                    self.groups.remove(&id);
+                    self.take_group(&id);
                 }
             }
             record @ (Record::ConsumerGroup(..)
@@ -280,6 +298,7 @@ impl Coordinator {
         self.by_topic.clear();
         self.wakes.clear();
         self.expiry = None;
+        self.memory.forget();
     }
 
     /// Handles a request that came at `now`; `ticket` is answered now or later.
@@ -296,7 +315,7 @@ impl Coordinator {
             let answer = Answer::ConsumerHeartbeat(Err(refusal));
             return effects.push(Effect::Answer { ticket, answer });
         }
-        if let Err(error) = self.admit(&request) {
+        if let Err(error) = self.admit(&request).and_then(|()| self.check_memory(&request)) {
             let answer = request.refusal(error);
             return effects.push(Effect::Answer { ticket, answer });
         }
@@ -326,6 +345,7 @@ impl Coordinator {
     /// The records of a write, and all before it, are committed.
     pub fn committed(&mut self, now: Now, write: WriteId, effects: &mut Vec<Effect>) {
         let Some(mut write) = self.writes.remove(&write) else { return };
+        self.memory.writes_bytes -= write.size_bytes;
         let mut group = None;
         for record in std::mem::take(&mut write.records) {
             if group.is_none() {
@@ -345,6 +365,7 @@ impl Coordinator {
     /// The records of a write will never be committed, for a reason of the log's.
     pub fn failed(&mut self, now: Now, write: WriteId, why: ErrorCode, effects: &mut Vec<Effect>) {
         let Some(write) = self.writes.remove(&write) else { return };
+        self.memory.writes_bytes -= write.size_bytes;
         let error = append_error(why);
         let answers = write.answers.into_iter();
         push_answers(answers.map(|(ticket, answer)| (ticket, answer.failed(error))), effects);
@@ -445,6 +466,7 @@ impl Coordinator {
         if !self.groups.contains_key(id) {
             let classic = Box::new(Classic::new(wall));
             self.groups.insert(kept(id), Group::new(Kind::Classic(classic)));
+            self.arm(id);
         }
     }
 
@@ -462,9 +484,12 @@ impl Coordinator {
         out
     }
 
-    /// Keeps the time a group wants to be woken.
+    /// Keeps the time a group wants to be woken, and what it takes up.
     fn arm(&mut self, id: &Str) {
         let Some(group) = self.groups.get_mut(id) else { return };
+        let size_bytes = GROUP_BYTES + id.len() + group.kind.size_bytes();
+        let before = std::mem::replace(&mut group.counted_bytes, size_bytes);
+        self.memory.groups_bytes = self.memory.groups_bytes + size_bytes - before;
         let wake = group.kind.wake();
         if group.armed != wake {
             let id = kept(id);
@@ -479,6 +504,7 @@ impl Coordinator {
     /// Takes a group out.
     fn take_group(&mut self, id: &Str) -> Option<Kind> {
         let group = self.groups.remove(id)?;
+        self.memory.groups_bytes -= group.counted_bytes;
         if let Some(armed) = group.armed {
             self.wakes.remove(&(armed, id.clone()));
         }
@@ -518,6 +544,7 @@ impl Coordinator {
         let id = self.write_next;
         self.write_next = WriteId(id.0 + 1);
         effects.push(Effect::Append { write: id, records: write.records.clone() });
+        self.memory.writes_bytes += write.size_bytes;
         self.writes.insert(id, write);
     }
 }
@@ -578,9 +605,14 @@ impl Coordinator {
                     }
                 }
             }
+            let size_bytes = GROUP_BYTES + id.len() + group.kind.size_bytes();
+            assert_eq!(group.counted_bytes, size_bytes, "{id} is counted");
             assert_eq!(group.armed, group.kind.wake(), "{id} is woken");
             assert!(group.armed.is_none_or(|at| self.wakes.contains(&(at, id.clone()))));
         }
         assert_eq!(by_topic, self.by_topic, "groups are found by their topics");
+        let counted = self.groups.values().map(|group| group.counted_bytes).sum::<usize>();
+        let writes = self.writes.values().map(|write| write.size_bytes).sum::<usize>();
+        assert_eq!((self.memory.groups_bytes, self.memory.writes_bytes), (counted, writes));
     }
 }

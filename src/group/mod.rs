@@ -24,6 +24,7 @@ pub mod message;
 pub mod offsets;
 pub mod record;
 pub mod settings;
+mod size;
 #[cfg(test)]
 mod tests;
 

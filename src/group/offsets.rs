@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::base::{Timestamp, Uuid};
 use crate::group::message::{Fetch, FetchTopic, Fetched, FetchedPartition, FetchedTopic};
 use crate::group::record::{OffsetKey, OffsetValue};
+use crate::group::size::{self, OFFSET_BYTES};
 use crate::protocol::{ErrorCode, Str};
 
 type Topics = BTreeMap<Str, BTreeMap<i32, OffsetValue>>;
@@ -17,6 +18,7 @@ type Topics = BTreeMap<Str, BTreeMap<i32, OffsetValue>>;
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Offsets {
     groups: BTreeMap<Str, Topics>,
+    size_bytes: usize,
 }
 
 /// Since when an offset counts as unused.
@@ -31,21 +33,46 @@ pub enum Unused {
 impl Offsets {
     /// Keeps an offset, or forgets it.
     pub fn apply(&mut self, key: &OffsetKey, value: Option<OffsetValue>) {
+        let of_value = |value: &OffsetValue| OFFSET_BYTES + value.metadata.len();
         if let Some(value) = value {
+            if !self.groups.contains_key(&key.group) {
+                self.size_bytes += size::of_texts([&key.group]);
+            }
             let topics = self.groups.entry(key.group.clone()).or_default();
-            topics.entry(key.topic.clone()).or_default().insert(key.partition, value);
+            if !topics.contains_key(&key.topic) {
+                self.size_bytes += size::of_texts([&key.topic]);
+            }
+            self.size_bytes += of_value(&value);
+            let partitions = topics.entry(key.topic.clone()).or_default();
+            let before = partitions.insert(key.partition, value);
+            self.size_bytes -= before.as_ref().map_or(0, of_value);
             return;
         }
         let Some(topics) = self.groups.get_mut(&key.group) else { return };
         if let Some(partitions) = topics.get_mut(&key.topic) {
-            partitions.remove(&key.partition);
+            let before = partitions.remove(&key.partition);
+            self.size_bytes -= before.as_ref().map_or(0, of_value);
             if partitions.is_empty() {
+                self.size_bytes -= size::of_texts([&key.topic]);
                 topics.remove(&key.topic);
             }
         }
         if topics.is_empty() {
+            self.size_bytes -= size::of_texts([&key.group]);
             self.groups.remove(&key.group);
         }
+    }
+
+    /// What they take up in memory, about.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// Whether there is an offset with a note of at least so many bytes.
+    pub(super) fn has_as_long(&self, group: &Str, topic: &Str, at: i32, note_bytes: usize) -> bool {
+        let partitions = self.groups.get(group).and_then(|topics| topics.get(topic));
+        let value = partitions.and_then(|partitions| partitions.get(&at));
+        value.is_some_and(|value| value.metadata.len() >= note_bytes)
     }
 
     /// Whether there is an offset.

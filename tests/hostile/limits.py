@@ -9,13 +9,16 @@ import socket
 import time
 from pathlib import Path
 
-from harness import broker
+from confluent_kafka import Consumer
+from harness import broker, protocol
 from harness.protocol import Closed, Connection, int32
 
 from . import requests
 
 CHECKS = []
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "configuration.md"
+COORDINATOR_NOT_AVAILABLE = 15
+MEMBER_SECONDS = 10
 SILENCE_SECONDS = 0.5
 ANSWER_SECONDS_MAX = 10
 
@@ -256,3 +259,45 @@ def queued_max_request_bytes():
 def corelog_memory_request_bytes():
     """Our own name for the bound."""
     return request_bytes("corelog_memory_request_bytes")
+
+
+@check("corelog.memory.group.bytes")
+def corelog_memory_group_bytes():
+    """Members beyond it are told to try again; a client does, and gets in once others are gone."""
+    bound, size = 2 << 20, 100_000
+    properties = {"corelog_memory_group_bytes": bound, "corelog_cores": 1}
+    properties |= {"offsets_topic_num_partitions": 1, "group_initial_rebalance_delay_ms": 0}
+    with running(**properties) as found, contextlib.ExitStack() as stack:
+        connection = stack.enter_context(Connection(found.bootstrap, timeout=60))
+        assert protocol.create_topic(connection, "t", 1) == 0
+        connection.call(10, 1, protocol.string("any") + protocol.int8(0))
+        errors = [join_error(connection, f"heavy-{number}", size) for number in range(30)]
+        began = time.monotonic()
+        taken = errors.index(COORDINATOR_NOT_AVAILABLE)
+        assert set(errors[:taken]) == {0}, f"those within it: {errors}"
+        assert set(errors[taken:]) == {COORDINATOR_NOT_AVAILABLE}, f"those beyond: {errors}"
+        assert bound // 2 < taken * size < bound, f"{taken} of {size} bytes"
+        late = Consumer({"bootstrap.servers": found.bootstrap, "group.id": "late"})
+        stack.callback(late.close)
+        late.subscribe(["t"])
+        while not late.assignment() and time.monotonic() - began < 6 * MEMBER_SECONDS:
+            late.poll(0.1)
+        took = time.monotonic() - began
+        assert late.assignment(), f"a consumer has no partition after {took:.1f} s"
+        assert took > MEMBER_SECONDS / 2, f"a consumer got in after {took:.1f} s"
+        return f"{taken} members of {size} bytes fill {bound}; a consumer got in {took:.1f} s later"
+
+
+def join_error(connection, group, size):
+    """The error of a new member's JoinGroup with so many bytes of metadata."""
+    for _ in range(100):
+        connection.send(requests.join_group(group, bytes(size)))
+        reader = protocol.Reader(connection.answer())
+        reader.int32()
+        reader.int32()
+        error = reader.int16()
+        # The coordinator may still be loading.
+        if error not in (14, 16):
+            return error
+        time.sleep(0.1)
+    return error

@@ -68,6 +68,7 @@ impl Classic {
         let protocol = group.protocol.clone();
         for (id, member) in &mut group.members {
             member.assignment = assignment(id, &member.metadata(protocol.as_ref()));
+            group.size_bytes += member.assignment.len();
         }
         group
     }

@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 
+use crate::base::Instant;
 use crate::group::classic::member::Member;
 use crate::group::classic::{After, Classic, State, Step, millis};
 use crate::group::message::{Answer, Join, Joined, Synced, Ticket};
 use crate::group::record::{GroupValue, kept};
+use crate::group::size::PENDING_BYTES;
 use crate::protocol::{ErrorCode, Str};
 
 /// Versions of JoinGroup from which a member must come with its id, and may skip assigning.
@@ -14,6 +16,9 @@ const VERSION_SKIP_ASSIGNMENT: i16 = 9;
 
 /// How long a member whose first Join is parked is kept without a heartbeat, in milliseconds.
 const NEW_MEMBER_TIMEOUT_MS: i32 = 5 * 60 * 1000;
+
+/// How many ids that were given out a group waits for.
+const PENDING_MAX: usize = 10_000;
 
 /// A static member's return under a new id that is being written (KIP-345).
 #[derive(Debug)]
@@ -89,8 +94,7 @@ impl Classic {
             }
             // It gets its id first, so that one that never comes back leaves no member behind.
             let lapses = step.now.instant + millis(join.session_timeout_ms);
-            self.pending_joins.insert(id.clone(), lapses);
-            self.wake_by(lapses);
+            self.wait_for(&id, lapses);
             let refused = Joined::refused(ErrorCode::MemberIdRequired, id);
             return step.out.answers.push((ticket, Answer::Join(refused)));
         };
@@ -98,6 +102,21 @@ impl Classic {
             Some(old) => self.replace_static(step, ticket, join, old, id),
             None => self.admit(step, ticket, join, id),
         }
+    }
+
+    /// Waits for the Join with an id that was given out.
+    fn wait_for(&mut self, id: &Str, lapses: Instant) {
+        if self.pending_joins.len() >= PENDING_MAX {
+            // Its member will be told that it is not known, and ask for another.
+            let first = self.pending_joins.iter().min_by_key(|(_, lapses)| **lapses);
+            if let Some(first) = first.map(|(id, _)| id.clone()) {
+                self.forget_pending(&first);
+            }
+        }
+        if self.pending_joins.insert(id.clone(), lapses).is_none() {
+            self.size_bytes += PENDING_BYTES + id.len();
+        }
+        self.wake_by(lapses);
     }
 
     fn join_known(&mut self, step: &mut Step<'_>, ticket: Ticket, join: &Join, id: &Str) {

@@ -6,6 +6,7 @@ use crate::base::Instant;
 use crate::group::classic::convert::Part;
 use crate::group::message::{DescribedMember, Join, JoinedMember, Ticket};
 use crate::group::record::{MemberValue, kept};
+use crate::group::size;
 use crate::protocol::Str;
 
 /// A member (`ClassicGroupMember`).
@@ -77,6 +78,18 @@ impl Member {
             is_new: false,
             expires: None,
         }
+    }
+
+    /// What it has said, in bytes.
+    pub(super) fn said_bytes(&self) -> usize {
+        size::of_protocols(self.protocols.iter().map(|(name, metadata)| (name, metadata)))
+    }
+
+    /// What it takes up in memory, about; its id begins with its instance's or its client's.
+    pub(super) fn size_bytes(&self) -> usize {
+        let names = size::of_texts([&self.client_id, &self.client_host]);
+        let names = names + size::of_texts(&self.instance);
+        size::MEMBER_BYTES + 2 * names + self.said_bytes() + self.assignment.len()
     }
 
     /// Whether a Join names the same protocols in the same order with the same metadata.

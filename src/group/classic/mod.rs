@@ -32,6 +32,7 @@ use bytes::Bytes;
 use crate::base::{Instant, Timestamp};
 use crate::group::message::{Answer, Described, Join, Joined, JoinedMember, Synced, Ticket};
 use crate::group::record::GroupValue;
+use crate::group::size::PENDING_BYTES;
 use crate::group::{Now, Settings};
 use crate::protocol::{ErrorCode, Str};
 
@@ -140,6 +141,8 @@ pub(super) struct Classic {
     speakers: BTreeMap<Str, usize>,
     /// How many members wait with a Join.
     joining_count: usize,
+    /// What members and ids that were given out take up.
+    size_bytes: usize,
     /// Topics the members subscribe to; `None` when unknown.
     subscribed: Option<BTreeSet<Str>>,
     /// Whether a member came during the initial delay.
@@ -166,6 +169,7 @@ impl Classic {
             pending_syncs: BTreeSet::new(),
             speakers: BTreeMap::new(),
             joining_count: 0,
+            size_bytes: 0,
             subscribed: None,
             new_member_came: false,
             assigning: false,
@@ -209,6 +213,18 @@ impl Classic {
 
     pub(super) fn is_consumer(&self) -> bool {
         self.protocol_type.as_deref() == Some(CONSUMER)
+    }
+
+    /// What it takes up in memory, about.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// What a member, named by its id or its instance's, has said, in bytes; `None` when there is
+    /// none.
+    pub(super) fn said_bytes(&self, id: Option<&Str>, instance: Option<&Str>) -> Option<usize> {
+        let id = id.or_else(|| self.statics.get(instance?))?;
+        self.members.get(id).map(Member::said_bytes)
     }
 
     /// Whether nobody is in it or about to be.
@@ -321,7 +337,7 @@ impl Classic {
             self.statics.insert(instance.clone(), id.clone());
         }
         self.leader.get_or_insert_with(|| id.clone());
-        self.pending_joins.remove(&id);
+        self.forget_pending(&id);
         self.count_in(&member);
         let before = self.members.insert(id, member);
         debug_assert!(before.is_none(), "a member is added once");
@@ -346,16 +362,32 @@ impl Classic {
         if self.leader.as_ref() == Some(id) {
             self.leader = self.members.keys().next().cloned();
         }
-        self.pending_joins.remove(id);
+        self.forget_pending(id);
         self.pending_syncs.remove(id);
     }
 
-    /// Counts a member's protocols and its Join.
+    /// An id that was given out is not waited for any more.
+    fn forget_pending(&mut self, id: &Str) {
+        if self.pending_joins.remove(id).is_some() {
+            self.size_bytes -= PENDING_BYTES + id.len();
+        }
+    }
+
+    /// Gives a member its assignment.
+    fn assign(&mut self, id: &Str, assignment: Bytes) -> Option<&mut Member> {
+        let member = self.members.get_mut(id)?;
+        self.size_bytes = self.size_bytes + assignment.len() - member.assignment.len();
+        member.assignment = assignment;
+        Some(member)
+    }
+
+    /// Counts a member's protocols, its Join, and what it takes up.
     fn count_in(&mut self, member: &Member) {
         for (name, _) in &member.protocols {
             *self.speakers.entry(name.clone()).or_default() += 1;
         }
         self.joining_count += usize::from(member.joining.is_some());
+        self.size_bytes += member.size_bytes();
     }
 
     fn count_out(&mut self, member: &Member) {
@@ -368,6 +400,7 @@ impl Classic {
             }
         }
         self.joining_count -= usize::from(member.joining.is_some());
+        self.size_bytes -= member.size_bytes();
     }
 
     /// Changes a member; what is counted about it is kept right. `None` when there is none.
@@ -482,6 +515,9 @@ impl Classic {
     pub(super) fn check_invariants(&self) {
         let joining = self.members.values().filter(|member| member.joining.is_some()).count();
         assert_eq!(self.joining_count, joining, "joins are counted");
+        let members = self.members.values().map(Member::size_bytes).sum::<usize>();
+        let pending = self.pending_joins.keys().map(|id| PENDING_BYTES + id.len()).sum::<usize>();
+        assert_eq!(self.size_bytes, members + pending, "memory is counted");
         for (name, count) in &self.speakers {
             let speaks = |member: &&Member| member.protocols.iter().any(|(own, _)| own == name);
             assert_eq!(self.members.values().filter(speaks).count(), *count, "{name} is counted");

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::base::Instant;
 use crate::group::classic::{After, Classic, JoinTimer, Out, State, Step};
 use crate::group::message::{Answer, Joined, Synced, Ticket};
@@ -133,7 +135,8 @@ impl Classic {
     pub(super) fn refuse_syncs(&mut self, step: &mut Step<'_>, error: ErrorCode) {
         let mut waited = Vec::new();
         for (id, member) in &mut self.members {
-            member.assignment.clear();
+            self.size_bytes -= member.assignment.len();
+            member.assignment = Bytes::new();
             if let Some(ticket) = member.syncing.take() {
                 step.out.answers.push((ticket, Answer::Sync(Synced::refused(error))));
                 waited.push(id.clone());
@@ -169,7 +172,7 @@ impl Classic {
         let lapsed = self.pending_joins.iter().filter(|(_, at)| **at <= now);
         let lapsed: Vec<Str> = lapsed.map(|(id, _)| id.clone()).collect();
         for id in lapsed {
-            self.pending_joins.remove(&id);
+            self.forget_pending(&id);
             self.complete_if_all_joined(step);
         }
         let silent = self

@@ -91,8 +91,7 @@ impl Classic {
         let ids: Vec<Str> = self.members.keys().cloned().collect();
         for id in ids {
             let assignment = assigned.assignments.remove(&id).unwrap_or_default();
-            let Some(member) = self.members.get_mut(&id) else { continue };
-            member.assignment = assignment.clone();
+            let Some(member) = self.assign(&id, assignment.clone()) else { continue };
             if let Some(ticket) = member.syncing.take() {
                 step.out.answers.push((ticket, Answer::Sync(self.synced(assignment))));
                 self.renew_session(&id, step);

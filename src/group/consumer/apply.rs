@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use crate::group::consumer::member::{Current, Said, target_from};
 use crate::group::consumer::{Consumer, EPOCH_NONE, Resolved, Subscribers, Subscribing};
 use crate::group::record::{
-    ConsumerMemberValue, CurrentMemberValue, Record, RegularExpressionValue,
+    ConsumerMemberValue, CurrentMemberValue, Record, RegularExpressionValue, TargetMemberValue,
 };
+use crate::group::size;
 use crate::protocol::Str;
 
 impl Consumer {
@@ -25,12 +26,7 @@ impl Consumer {
                 self.target_epoch = value.map_or(EPOCH_NONE, |value| value.epoch);
                 self.target_at_ms = value.map_or(0, |value| value.assigned_at_ms);
             }
-            Record::TargetMember(key, Some(value)) => {
-                self.target.insert(key.member.clone(), target_from(value));
-            }
-            Record::TargetMember(key, None) => {
-                self.target.remove(&key.member);
-            }
+            Record::TargetMember(key, value) => self.apply_target(&key.member, value.as_ref()),
             Record::CurrentMember(key, value) => self.apply_current(&key.member, value.as_ref()),
             Record::RegularExpression(key, value) => {
                 self.apply_expression(&key.expression, value.as_ref());
@@ -46,6 +42,7 @@ impl Consumer {
         let Some(value) = value else {
             let Some(member) = self.members.remove(id) else { return };
             self.count_out(&member.said);
+            self.contents_bytes -= member.current.size_bytes();
             self.release(&member.current);
             self.timers.remove(id);
             // One that came back under another id holds the instance now.
@@ -66,6 +63,17 @@ impl Consumer {
         self.count_out(&before);
     }
 
+    fn apply_target(&mut self, id: &Str, value: Option<&TargetMemberValue>) {
+        let before = match value.map(target_from) {
+            Some(target) => {
+                self.contents_bytes += size::of_target(&target);
+                self.target.insert(id.clone(), target)
+            }
+            None => self.target.remove(id),
+        };
+        self.contents_bytes -= before.as_ref().map_or(0, size::of_target);
+    }
+
     fn apply_current(&mut self, id: &Str, value: Option<&CurrentMemberValue>) {
         let current = match value {
             Some(value) => Current::from_value(value),
@@ -74,6 +82,7 @@ impl Consumer {
         };
         let member = self.members.entry(id.clone()).or_default();
         let before = std::mem::replace(&mut member.current, current.clone());
+        self.contents_bytes = self.contents_bytes + current.size_bytes() - before.size_bytes();
         self.release(&before);
         for at in current.partitions() {
             self.owners.insert(at, current.epoch);
@@ -95,6 +104,10 @@ impl Consumer {
             version: value.version,
             resolved_at_ms: value.resolved_at_ms,
         });
+        let topics_of = |one: &Option<Resolved>| {
+            one.as_ref().map_or(0, |resolved| size::of_texts(&resolved.topics))
+        };
+        self.contents_bytes += topics_of(&resolved);
         for topic in resolved.iter().flat_map(|resolved| &resolved.topics) {
             self.count_topic(topic, |count| count.by_expression += 1);
         }
@@ -102,12 +115,14 @@ impl Consumer {
             Some(resolved) => self.resolved.insert(expression.clone(), resolved),
             None => self.resolved.remove(expression),
         };
+        self.contents_bytes -= topics_of(&before);
         for topic in before.iter().flat_map(|before| &before.topics) {
             self.count_topic(topic, |count| count.by_expression -= 1);
         }
     }
 
     fn count_in(&mut self, said: &Said) {
+        self.contents_bytes += said.size_bytes();
         for topic in &said.topics {
             self.count_topic(topic, |count| count.by_name += 1);
         }
@@ -120,6 +135,7 @@ impl Consumer {
     }
 
     fn count_out(&mut self, said: &Said) {
+        self.contents_bytes -= said.size_bytes();
         for topic in &said.topics {
             self.count_topic(topic, |count| count.by_name -= 1);
         }

@@ -9,6 +9,7 @@ use crate::group::record::{
     ClassicMemberValue, ConsumerMemberValue, CurrentMemberValue, CurrentTopicValue,
     TargetMemberValue, TargetTopicValue,
 };
+use crate::group::size;
 use crate::metadata::Image;
 use crate::protocol::Str;
 
@@ -104,6 +105,15 @@ impl Said {
         }
     }
 
+    /// What it takes up in memory, about.
+    pub(super) fn size_bytes(&self) -> usize {
+        let names = self.client_id.len() + self.client_host.len();
+        let optional = [&self.instance, &self.rack, &self.expression, &self.assignor];
+        let texts = size::of_texts(optional.into_iter().flatten().chain(&self.topics));
+        let protocols = self.classic.iter().flat_map(|classic| &classic.protocols);
+        names + texts + size::of_protocols(protocols.map(|one| (&one.name, &one.metadata)))
+    }
+
     pub(super) fn from_value(value: &ConsumerMemberValue) -> Self {
         Self {
             instance: value.instance.clone(),
@@ -160,6 +170,11 @@ impl Current {
             revoking: Owned::new(),
             ..self.clone()
         }
+    }
+
+    /// What it takes up in memory, about, with the partitions' owners.
+    pub(super) fn size_bytes(&self) -> usize {
+        size::of_owned(&self.assigned) + size::of_owned(&self.revoking)
     }
 
     pub(super) fn is_reconciled_to(&self, target_epoch: i32) -> bool {

@@ -44,7 +44,7 @@ use rustc_hash::FxHashMap;
 use crate::base::{Instant, Uuid};
 use crate::group::message::Refusal;
 use crate::group::record::{MemberKey, Record};
-use crate::group::{GroupConfig, Now, Settings};
+use crate::group::{GroupConfig, Now, Settings, size};
 use crate::metadata::Image;
 use crate::protocol::{ErrorCode, Str};
 
@@ -178,6 +178,8 @@ pub(super) struct Consumer {
     assign_at: Option<Instant>,
     /// Topics it began to subscribe to, and those it ended with, since it was last asked.
     subscription_changes: Vec<(Str, Subscribing)>,
+    /// What members said and have, their target, and the topics of expressions take up.
+    contents_bytes: usize,
 }
 
 /// What a group did about a topic.
@@ -213,6 +215,7 @@ impl Default for Consumer {
             refresh_at: None,
             assign_at: None,
             subscription_changes: Vec::new(),
+            contents_bytes: 0,
         }
     }
 }
@@ -228,6 +231,19 @@ impl Consumer {
         } else {
             State::Reconciling
         }
+    }
+
+    /// What it takes up in memory, about.
+    pub(super) fn size_bytes(&self) -> usize {
+        size::MEMBER_BYTES * self.members.len() + self.contents_bytes
+    }
+
+    /// What a member, named by its id or its instance's, has said, in bytes; `None` when there is
+    /// none.
+    pub(super) fn said_bytes(&self, id: Option<&Str>, instance: Option<&Str>) -> Option<usize> {
+        let by_id = id.and_then(|id| self.members.get(id));
+        let by_instance = || self.members.get(self.statics.get(instance?)?);
+        by_id.or_else(by_instance).map(|member| member.said.size_bytes())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -350,6 +366,12 @@ impl Consumer {
         assert_eq!(owners.len(), self.owners.len(), "nothing is owned by nobody");
         assert!(self.timers.keys().all(|id| self.members.contains_key(id)));
         assert!(self.target.keys().all(|id| self.members.contains_key(id)));
+        let members = self.members.values();
+        let members = members.map(|one| one.said.size_bytes() + one.current.size_bytes());
+        let target = self.target.values().map(size::of_target).sum::<usize>();
+        let resolved = self.resolved.values().map(|one| size::of_texts(&one.topics)).sum::<usize>();
+        let contents_bytes = members.sum::<usize>() + target + resolved;
+        assert_eq!(self.contents_bytes, contents_bytes, "memory is counted");
         let classic = self.members.values().filter(|member| member.is_classic()).count();
         assert_eq!(classic, self.classic_count);
         for (topic, count) in &self.topics {

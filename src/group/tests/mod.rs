@@ -6,6 +6,7 @@ mod consumer_history;
 mod consumers;
 mod history;
 mod keeping;
+mod memory;
 mod migrations;
 mod rebalances;
 mod statics;
@@ -202,7 +203,7 @@ impl Bench {
 
     fn ask_join(&mut self, mut join: Join) -> u64 {
         self.random += 1;
-        join.random[..8].copy_from_slice(&self.random.to_be_bytes());
+        join.random[8..].copy_from_slice(&self.random.to_be_bytes());
         self.ask(Request::Join(join))
     }
 

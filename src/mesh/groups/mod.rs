@@ -14,6 +14,7 @@ mod write;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -29,6 +30,9 @@ use crate::partition::Partition;
 use crate::protocol::ErrorCode;
 use crate::runtime::local::Notice;
 
+/// How often it is told that groups take up all the memory they may.
+const FULL_TOLD_INTERVAL: Duration = Duration::from_secs(60);
+
 /// What a request's answer is given to.
 type Done = Box<dyn FnOnce(group::Answer)>;
 
@@ -42,6 +46,10 @@ pub(super) struct Groups {
     wakes_at: Cell<Option<Instant>>,
     sooner: Notice,
     has_timers: Cell<bool>,
+    /// What all of them take up in memory.
+    size_bytes: Cell<usize>,
+    /// When it was last told that they are full.
+    full_told_at: Cell<Option<Instant>>,
 }
 
 /// One coordinator, and what connects it with the world.
@@ -49,6 +57,8 @@ pub(super) struct Host {
     shard: std::rc::Weak<Shard>,
     partition: Partition,
     coordinator: RefCell<Coordinator>,
+    /// What it takes up in memory, as the core has counted it.
+    counted_bytes: Cell<usize>,
     waiting: RefCell<FxHashMap<u64, Done>>,
     ticket_next: Cell<u64>,
     /// Records that wait for the next batch.
@@ -78,6 +88,7 @@ impl Shard {
             shard: Rc::downgrade(self),
             partition: partition.clone(),
             coordinator: RefCell::new(Coordinator::new(self.group_settings())),
+            counted_bytes: Cell::new(0),
             waiting: RefCell::default(),
             ticket_next: Cell::new(0),
             queue: RefCell::default(),
@@ -103,6 +114,8 @@ impl Shard {
         let host = self.groups.hosts.borrow_mut().remove(&partition.key().partition);
         if let Some(host) = host {
             host.act(|coordinator, _, effects| coordinator.unload(effects));
+            let left = self.groups.size_bytes.get() - host.counted_bytes.take();
+            self.groups.size_bytes.set(left);
         }
     }
 
@@ -250,7 +263,7 @@ impl Host {
         let Some(shard) = self.shard.upgrade() else { return };
         let now = Now { instant: shard.runtime.now(), wall: shard.runtime.wall_clock() };
         let mut effects = Vec::new();
-        step(&mut self.coordinator.borrow_mut(), now, &mut effects);
+        self.act_within_room(&shard, |coordinator| step(coordinator, now, &mut effects));
         for effect in effects {
             match effect {
                 Effect::Append { write, records } => {
@@ -276,6 +289,31 @@ impl Host {
             shard.runtime.spawn("groups load", load::load(self.clone()));
         }
         shard.wake_for(self);
+    }
+
+    /// Lets the coordinator take a step, and know how much memory the others of its core leave.
+    fn act_within_room(&self, shard: &Shard, step: impl FnOnce(&mut Coordinator)) {
+        let mut coordinator = self.coordinator.borrow_mut();
+        let groups = &shard.groups;
+        let others_bytes = groups.size_bytes.get() - self.counted_bytes.get();
+        let config = shard.config();
+        let room_bytes =
+            config.groups.memory_bytes as usize / usize::from(shard.runtime.shard_count());
+        coordinator.set_room(room_bytes.saturating_sub(others_bytes));
+        step(&mut coordinator);
+        self.counted_bytes.set(coordinator.size_bytes());
+        groups.size_bytes.set(others_bytes + coordinator.size_bytes());
+        let now = shard.runtime.now();
+        let told_at = groups.full_told_at.get();
+        let was_told = told_at.is_some_and(|at| now.since(at) < FULL_TOLD_INTERVAL);
+        if coordinator.is_full() && !was_told {
+            groups.full_told_at.set(Some(now));
+            tracing::warn!(
+                size_bytes = groups.size_bytes.get(),
+                "groups and their offsets take up nearly all of a core's share of \
+                 corelog.memory.group.bytes: new members and offsets are refused"
+            );
+        }
     }
 
     /// Tells the coordinator of the topics and of groups' own settings.
