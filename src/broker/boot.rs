@@ -44,13 +44,11 @@ pub(super) async fn run(shard: &Rc<Shard>) -> Result<(), Failure> {
         clean: was_clean,
         journals,
     });
-    let cores = (0..shard.runtime.shard_count()).map(ShardId);
-    let asked: Vec<_> = cores.map(|core| shard.ask(core, Ask::Start(start.clone()))).collect();
-    for begun in asked {
+    for begun in shard.ask_all(|| Ask::Start(start.clone())).await {
         begun.await;
     }
-    for core in 0..shard.runtime.shard_count() {
-        shard.ask(ShardId(core), Ask::Listen).await;
+    for listening in shard.ask_all(|| Ask::Listen).await {
+        listening.await;
     }
     controller::spawn(shard, metadata, image);
     remove_journals_later(shard, start);
@@ -157,7 +155,7 @@ fn remove_journals_later(shard: &Rc<Shard>, start: Arc<StartUp>) {
     let runtime = shard.runtime.clone();
     runtime.spawn("old journals", async move {
         for core in 0..shard.runtime.shard_count() {
-            match shard.ask(ShardId(core), Ask::Recovered).await {
+            match shard.ask_surely(ShardId(core), Ask::Recovered).await.await {
                 Some(Answer::Recovered(true)) => {}
                 _ => {
                     tracing::warn!("the journals of earlier processes are kept: a log is not open");

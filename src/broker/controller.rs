@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::ShardId;
 use crate::broker::metadata_log::{MetadataLog, MetadataLogError};
 use crate::controller::{self, Context, Decision, Unwritten, shutdown_records};
 use crate::mesh::shard::ReplyTo;
@@ -159,14 +158,9 @@ impl Controller {
         };
         self.image = image.clone();
         let delta = Arc::new(delta);
-        let cores = (0..self.shard.runtime.shard_count()).map(ShardId);
-        let asked: Vec<_> = cores
-            .map(|core| {
-                let (image, delta) = (image.clone(), delta.clone());
-                self.shard.ask(core, Ask::Apply { image, delta })
-            })
-            .collect();
-        for applied in asked {
+        // A core that is not told would go on with what was before.
+        let ask = || Ask::Apply { image: image.clone(), delta: delta.clone() };
+        for applied in self.shard.ask_all(ask).await {
             applied.await;
         }
         true

@@ -81,7 +81,7 @@ async fn checkpoint_all(shard: &Rc<Shard>) {
     let mut lines = Vec::new();
     let mut changed = false;
     for core in 0..shard.runtime.shard_count() {
-        let asked = shard.ask(ShardId(core), Ask::Checkpoints { flush: false });
+        let asked = shard.ask_surely(ShardId(core), Ask::Checkpoints { flush: false }).await;
         match asked.await {
             Some(Answer::Checkpoints { lines: more, changed: more_changed }) => {
                 lines.extend(more);

@@ -15,11 +15,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// Closes everything and leaves the marker of a clean stop.
 pub(super) async fn stop(shard: &Rc<Shard>) -> Result<(), Failure> {
     tracing::info!("stopping");
-    let cores = shard.runtime.shard_count();
     let drained = async {
         // All at once: what one core waits for may be another's to answer.
-        let asked = (0..cores).map(|core| shard.ask(ShardId(core), Ask::Drain));
-        for drained in asked.collect::<Vec<_>>() {
+        for drained in shard.ask_all(|| Ask::Drain).await {
             drained.await;
         }
     };
@@ -28,8 +26,7 @@ pub(super) async fn stop(shard: &Rc<Shard>) -> Result<(), Failure> {
     }
     let mut lines = Vec::new();
     let mut all_clean = true;
-    let asked = (0..cores).map(|core| shard.ask(ShardId(core), Ask::Close));
-    for closed in asked.collect::<Vec<_>>() {
+    for closed in shard.ask_all(|| Ask::Close).await {
         match closed.await {
             Some(Answer::Closed { lines: more, clean }) => {
                 lines.extend(more);
@@ -70,11 +67,15 @@ pub(super) async fn stop(shard: &Rc<Shard>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Has the main functions of all other cores return.
+/// Has the main functions of all other cores return. A core that is not told never ends.
 pub(super) async fn tell_all_to_exit(shard: &Rc<Shard>) {
+    let mut told = Vec::new();
+    for core in (1..shard.runtime.shard_count()).map(ShardId) {
+        told.push(shard.ask_surely(core, Ask::Exit).await);
+    }
     let told = async {
-        for core in 1..shard.runtime.shard_count() {
-            shard.ask(ShardId(core), Ask::Exit).await;
+        for told in told {
+            told.await;
         }
     };
     shard.runtime.timeout(DRAIN_MAX, told).await;

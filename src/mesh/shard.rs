@@ -340,13 +340,31 @@ impl Shard {
         let _ = self.lanes.send(to, envelope);
     }
 
-    /// Waits until the lanes to all other cores have room.
+    /// Waits until the lanes to all other cores have room at once: who asks each of them one
+    /// question right away is understood by all.
     pub async fn room(&self) {
-        for shard in 0..self.runtime.shard_count() {
-            if ShardId(shard) != self.id() {
-                self.lanes.room(ShardId(shard)).await;
-            }
+        let others = (0..self.runtime.shard_count()).map(ShardId).filter(|core| *core != self.id());
+        // While it waits for one lane, another may fill.
+        while let Some(full) = others.clone().find(|core| !self.lanes.has_room(*core)) {
+            self.lanes.room(full).await;
         }
+    }
+
+    /// Asks every core, this one included, as soon as its lane has room.
+    pub async fn ask_all(self: &Rc<Self>, make: impl Fn() -> Ask) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        for core in (0..self.runtime.shard_count()).map(ShardId) {
+            asked.push(self.ask_surely(core, make()).await);
+        }
+        asked
+    }
+
+    /// As [`ask`](Self::ask), once there is room for the question.
+    pub async fn ask_surely(self: &Rc<Self>, to: ShardId, ask: Ask) -> Asked {
+        if to != self.id() {
+            self.lanes.room(to).await;
+        }
+        self.ask(to, ask)
     }
 
     /// Sends an answer where it belongs.

@@ -64,6 +64,14 @@ impl<T: Send + 'static> Lanes<T> {
         }
     }
 
+    /// Whether the outbox towards `to` has room.
+    pub fn has_room(&self, to: ShardId) -> bool {
+        match self {
+            Self::Real(lanes) => lanes.has_room(to),
+            Self::Sim(lanes) => lanes.has_room(to),
+        }
+    }
+
     /// Waits until the outbox towards `to` has room.
     pub async fn room(&self, to: ShardId) {
         match self {

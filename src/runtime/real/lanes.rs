@@ -162,12 +162,17 @@ impl<T: Send + 'static> Lanes<T> {
         Ok(())
     }
 
+    /// Whether the outbox towards `to` has room.
+    pub fn has_room(&self, to: ShardId) -> bool {
+        self.outbox(to).waiting.borrow().len() < self.0.capacity
+    }
+
     /// Waits until the outbox towards `to` has room.
     pub async fn room(&self, to: ShardId) {
         let outbox = self.outbox(to);
         loop {
             let emptied = outbox.room.notified();
-            if outbox.waiting.borrow().len() < self.0.capacity {
+            if self.has_room(to) {
                 return;
             }
             emptied.await;

@@ -104,6 +104,14 @@ impl<T: Send + 'static> Lanes<T> {
         self.clock.one_in(2)
     }
 
+    /// See [`Lanes::has_room`](crate::runtime::Lanes::has_room).
+    pub fn has_room(&self, to: ShardId) -> bool {
+        self.mesh.with(|mesh| {
+            let lane = &mesh.lanes[usize::from(to.0)][usize::from(self.shard.0)];
+            lane.messages.len() < self.capacity
+        })
+    }
+
     /// See [`Lanes::room`](crate::runtime::Lanes::room).
     pub async fn room(&self, to: ShardId) {
         poll_fn(|cx| {
