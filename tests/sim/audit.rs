@@ -1,6 +1,8 @@
 //! What must hold of a stopped broker's files, whatever it was doing.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use corelog::base::Offset;
 use corelog::log::checkpoint::{self, HIGH_WATERMARK_FILE, RECOVERY_POINT_FILE};
@@ -21,13 +23,19 @@ type Placed = (usize, BatchHeader);
 
 /// Checks the files of all partitions: offsets are dense over the segments, batches intact, indexes
 /// name batches that are there, and checkpoints lie within the logs. What a process that was killed
-/// left half written may only be the end of a log.
-pub async fn audit(runtime: Runtime, partitions: i32, is_clean: bool) -> Result<(), String> {
+/// left half written may only be the end of a log. A file that is as a power loss `left` it was not
+/// looked at yet.
+pub async fn audit(
+    runtime: Runtime,
+    partitions: i32,
+    is_clean: bool,
+    left: Arc<BTreeMap<PathBuf, Vec<u8>>>,
+) -> Result<(), String> {
     let disk = runtime.disk();
     let mut ends = Vec::new();
     for index in 0..partitions {
         let directory = PathBuf::from(format!("{DATA}/{TOPIC}-{index}"));
-        let audited = audit_partition(&disk, &directory, is_clean).await;
+        let audited = audit_partition(&disk, &directory, is_clean, &left).await;
         ends.push(audited.map_err(|what| format!("{}: {what}", directory.display()))?);
     }
     for name in [RECOVERY_POINT_FILE, HIGH_WATERMARK_FILE] {
@@ -59,6 +67,7 @@ async fn audit_partition(
     disk: &Disk,
     directory: &Path,
     is_clean: bool,
+    left: &BTreeMap<PathBuf, Vec<u8>>,
 ) -> Result<Option<i64>, String> {
     let Ok(entries) = disk.list(directory).await else { return Ok(None) };
     let bases = segment_bases(&entries);
@@ -67,21 +76,38 @@ async fn audit_partition(
         let name = file_name(*base, "log");
         let bytes = disk.read(&directory.join(&name)).await.map_err(|error| error.to_string())?;
         let may_be_torn = !is_clean && at + 1 == bases.len();
-        let batches = batches_of(&bytes, may_be_torn).map_err(|what| format!("{name}: {what}"))?;
-        for (position, batch) in &batches {
-            let found = batch.base_offset;
-            let follows = end.is_none_or(|end| found == end) && found >= base.to_wire();
-            if !follows {
-                return Err(format!("{name}: {found} at {position} follows {end:?}"));
-            }
-            end = Some(batch.next_offset());
-        }
+        let checked = batches_of(&bytes, may_be_torn).and_then(|batches| {
+            end = follow(end, *base, &batches)?;
+            Ok(batches)
+        });
+        let batches = match checked {
+            Ok(batches) => batches,
+            Err(_) if left.get(&directory.join(&name)) == Some(&bytes) => return Ok(None),
+            Err(what) => return Err(format!("{name}: {what}")),
+        };
         // An empty segment begins where the one before it ends.
         end = end.or(Some(base.to_wire()));
         let index = file_name(*base, "index");
-        if let Ok(bytes) = disk.read(&directory.join(&index)).await {
-            check_index(&bytes, *base, &batches).map_err(|what| format!("{index}: {what}"))?;
+        let path = directory.join(&index);
+        if let Ok(bytes) = disk.read(&path).await
+            && let Err(what) = check_index(&bytes, *base, &batches)
+            && left.get(&path) != Some(&bytes)
+        {
+            return Err(format!("{index}: {what}"));
         }
+    }
+    Ok(end)
+}
+
+/// Where a segment's batches end that follow on what ends at `end`.
+fn follow(mut end: Option<i64>, base: Offset, batches: &[Placed]) -> Result<Option<i64>, String> {
+    for (position, batch) in batches {
+        let found = batch.base_offset;
+        let follows = end.is_none_or(|end| found == end) && found >= base.to_wire();
+        if !follows {
+            return Err(format!("{found} at {position} follows {end:?}"));
+        }
+        end = Some(batch.next_offset());
     }
     Ok(end)
 }

@@ -23,8 +23,9 @@ mod runs;
 mod storm;
 mod topic;
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corelog::base::ShardId;
@@ -67,10 +68,12 @@ const KEPT: [(u64, &str); 5] = [
 ];
 
 /// The same of storms.
-const KEPT_STORMS: [(u64, &str); 3] = [
+const KEPT_STORMS: [(u64, &str); 5] = [
     (149, "a sync that began while a write waited for the disk passed for that write's"),
     (214, "a producer's second batch was taken for its first, which the disk had refused"),
     (884, "a log that could not be opened while the disk was full stayed offline"),
+    (103_221, "while a request waited for one lane another filled: the next one came first"),
+    (105_482, "a core whose lane was full was not told that the process ends"),
 ];
 
 /// Within this time a broker that ends by itself has ended.
@@ -95,6 +98,8 @@ struct Run {
     seen: Shared,
     broker: ProcessId,
     verdict: Verdict,
+    /// The files that the last power loss left, unless all logs were checked since.
+    left: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 impl Run {
@@ -107,7 +112,8 @@ impl Run {
         let machine = world.machine("broker");
         let clients = world.machine("clients");
         let (broker, verdict) = broker::start(&world, machine, plan.cores, plan.config());
-        Self { seed, plan, world, machine, clients, seen: Shared::default(), broker, verdict }
+        let (seen, left) = (Shared::default(), BTreeMap::new());
+        Self { seed, plan, world, machine, clients, seen, broker, verdict, left }
     }
 
     fn start_clients(&self) {
@@ -141,19 +147,26 @@ impl Run {
 
     /// Ends the broker, and starts it again.
     fn carry_out(&mut self, fault: &Fault) {
+        let mut is_clean = false;
         match fault.stop {
             Stop::Kill => self.world.kill(self.broker),
-            Stop::Clean => self.stop_cleanly(),
+            Stop::Clean => is_clean = self.stop_cleanly(),
             Stop::CleanCutShort(after) => {
                 self.world.terminate(self.broker);
                 self.world.run_for(after);
                 self.world.kill(self.broker);
             }
-            Stop::Crash => self.world.crash(self.machine),
+            Stop::Crash => {
+                self.world.crash(self.machine);
+                self.left = self.world.files(self.machine);
+            }
+        }
+        if is_clean {
+            self.left.clear();
         }
         // A power loss may leave anything behind what was synced; the next start looks at it.
         if fault.stop != Stop::Crash {
-            self.audit(fault.stop == Stop::Clean);
+            self.audit(is_clean);
         }
         self.start_again(fault.cores_then);
     }
@@ -167,8 +180,10 @@ impl Run {
     /// Checks the files of the broker, which does not run.
     fn audit(&self, is_clean: bool) {
         let partitions = self.plan.partitions;
-        let audited =
-            self.world.run(self.machine, move |runtime| audit(runtime, partitions, is_clean));
+        let left = Arc::new(self.left.clone());
+        let audited = self
+            .world
+            .run(self.machine, move |runtime| audit(runtime, partitions, is_clean, left.clone()));
         if let Err(what) = audited {
             panic!("seed {}: the files, clean: {is_clean}: {what}; {:?}", self.seed, self.plan);
         }
@@ -220,7 +235,9 @@ impl Run {
         }
     }
 
-    fn stop_cleanly(&self) {
+    /// Whether it left the marker of a clean stop: one that is told to end while it checks logs
+    /// leaves none.
+    fn stop_cleanly(&self) -> bool {
         let seed = self.seed;
         self.world.terminate(self.broker);
         let ended = self.world.run_until(STOPPED_AFTER, || self.world.exited(self.broker));
@@ -231,9 +248,9 @@ impl Run {
             let disk: Disk = runtime.disk();
             disk.read(marker).await.is_ok()
         });
-        // One that is told to end while it checks logs leaves none.
         let has_begun = self.seen.borrow().ends.is_some();
         assert!(found || !has_begun, "seed {seed}: a clean stop leaves its marker");
+        found
     }
 
     fn settle(&self, what: &str, mut settled: impl FnMut() -> bool) {

@@ -63,6 +63,24 @@ impl FileSystem {
         }
     }
 
+    /// Every file, by its path.
+    pub(super) fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        let mut left = vec![(PathBuf::from("/"), self.root.clone())];
+        while let Some((path, directory)) = left.pop() {
+            for (name, node) in directory.entries() {
+                let path = path.join(name);
+                match node {
+                    Node::File(inode) => {
+                        found.insert(path, inode.read(0, inode.length() as usize));
+                    }
+                    Node::Directory(directory) => left.push((path, directory)),
+                }
+            }
+        }
+        found
+    }
+
     /// Releases what a process that is no more had locked.
     pub(super) fn release_locks(&self, process: ProcessId) {
         for (inode, token) in self.locks.borrow_mut().remove(&process).unwrap_or_default() {

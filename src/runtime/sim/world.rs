@@ -11,9 +11,10 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -304,6 +305,11 @@ impl World {
         let machines = self.inner.machines.borrow();
         let below = faults.map(|faults| (path.to_owned(), faults));
         *machines[machine.0].files.faults_below.borrow_mut() = below;
+    }
+
+    /// Every file of a machine as its kernel shows it. Nothing in the world notices.
+    pub fn files(&self, machine: MachineId) -> BTreeMap<PathBuf, Vec<u8>> {
+        self.inner.machines.borrow()[machine.0].files.contents()
     }
 
     /// Bytes that the files of a machine take, the removed ones that are still open among them.
