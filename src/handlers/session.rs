@@ -14,12 +14,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
-
 use crate::base::{Instant, ShardId, Uuid};
 
 /// A topic as the client named it: by name below Fetch v13, by id from then on.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum TopicRef {
     /// By name, which all partitions of the topic share.
     Name(Rc<str>),
@@ -28,7 +26,7 @@ pub enum TopicRef {
 }
 
 /// A partition as the client named it.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PartitionRef {
     /// The topic.
     pub topic: TopicRef,
@@ -130,7 +128,8 @@ struct Session {
     last_used: Instant,
     /// In the order to read them; a partition that had records moves to the end.
     partitions: BTreeMap<u64, Cached>,
-    places: FxHashMap<PartitionRef, u64>,
+    /// Not hashed: clients choose the names.
+    places: BTreeMap<PartitionRef, u64>,
     place_next: u64,
 }
 
@@ -168,12 +167,6 @@ impl Session {
         let Some(place) = self.places.remove(partition) else { return 0 };
         self.partitions.remove(&place);
         partition.cost_bytes()
-    }
-
-    /// Gives back what forgotten partitions took: the table does not shrink by itself. Room for as
-    /// many again stays, as consumers forget and ask anew all the time.
-    fn shrink(&mut self) {
-        self.places.shrink_to(2 * self.places.len());
     }
 
     fn move_to_end(&mut self, partition: &PartitionRef) {
@@ -266,7 +259,6 @@ impl SessionCache {
         for partition in forgotten {
             self.cost_bytes -= session.forget(partition);
         }
-        session.shrink();
         if session.partitions.is_empty() {
             self.remove(ask.id);
             return Ok(Context::Sessionless);
@@ -301,7 +293,7 @@ impl SessionCache {
             created: now,
             last_used: now,
             partitions: BTreeMap::new(),
-            places: FxHashMap::default(),
+            places: BTreeMap::new(),
             place_next: 0,
         };
         for (partition, wanted, answered) in answered {
@@ -602,7 +594,7 @@ mod tests {
         let id = opened(&mut cache, 1000);
         let forgotten: Vec<PartitionRef> = (1..1000).map(partition).collect();
         assert!(cache.begin(Instant::default(), ask(id, 1), &[], &forgotten).is_ok());
-        assert!(cache.sessions[&id].places.capacity() < 20);
+        assert_eq!(cache.sessions[&id].places.len(), 1);
         assert_eq!(cache.cost_bytes, cost(1));
     }
 }
