@@ -183,19 +183,22 @@ impl Frames {
 
     /// Reads the beginning of a frame, and of those behind it that are small.
     async fn fill_ahead(&mut self, shard: &Shard) -> Result<usize, FrameError> {
-        if self.frame_bytes_last >= READ_AHEAD_BYTES {
+        let ahead_max = shard.memory.ahead_bytes(shard.counters.connections_open.get());
+        let wanted = match self.frame_bytes_last {
             // What is read before a large frame's room is made is copied into it.
-            if let Some(filled) = self.fill_at_once(IDLE_BUFFER_BYTES).await {
+            READ_AHEAD_BYTES.. => IDLE_BUFFER_BYTES,
+            last => (last + NEXT_BYTES).clamp(IDLE_BUFFER_BYTES, ahead_max),
+        };
+        if self.frame_bytes_last > wanted {
+            if let Some(filled) = self.fill_at_once(wanted).await {
                 return filled;
             }
-            // While nothing comes, the room of the last large frame is not kept.
+            // While nothing comes, the room of the last frame is not kept.
             if self.buffer.is_empty() {
                 self.buffer = BytesMut::new();
             }
-            return self.fill(IDLE_BUFFER_BYTES).await;
         }
-        let ahead_max = shard.memory.ahead_bytes(shard.counters.connections_open.get());
-        self.fill((self.frame_bytes_last + NEXT_BYTES).clamp(IDLE_BUFFER_BYTES, ahead_max)).await
+        self.fill(wanted).await
     }
 
     /// As [`fill`](Self::fill); `None` when nothing is there yet.
