@@ -194,7 +194,10 @@ impl Run {
         let (world, machine) = (&self.world, self.machine);
         match trouble {
             Trouble::Stop(fault) => self.carry_out(&fault),
-            Trouble::Cut { is_silent } => world.cut_connections(machine, is_silent),
+            Trouble::Cut { is_silent } => {
+                self.seen.borrow_mut().were_cut = true;
+                world.cut_connections(machine, is_silent);
+            }
             Trouble::Pause { core, lasts } => {
                 world.pause_core(self.broker, ShardId(core), lasts);
             }
