@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::base::Uuid;
-use crate::group::message::ConsumerHeartbeat;
+use crate::group::message::{Commit, ConsumerHeartbeat};
 use crate::protocol::Str;
 
 /// A group without members and offsets.
@@ -40,6 +40,12 @@ pub(super) fn of_protocols<'a>(protocols: impl Iterator<Item = (&'a Str, &'a Byt
 pub(super) fn of_heartbeat(heartbeat: &ConsumerHeartbeat) -> usize {
     let texts = [&heartbeat.rack, &heartbeat.expression, &heartbeat.assignor];
     of_texts(texts.into_iter().flatten().chain(heartbeat.topics.iter().flatten()))
+}
+
+/// Of the offsets that a commit brings.
+pub(super) fn of_commit(commit: &Commit) -> usize {
+    let partitions = commit.topics.iter().flat_map(|topic| &topic.partitions);
+    partitions.map(|at| OFFSET_BYTES + at.metadata.as_ref().map_or(0, |note| note.len())).sum()
 }
 
 /// Of partitions by topic that are one member's target.

@@ -27,8 +27,9 @@ pub const ROWS: &[Setting] = &[
     long("corelog.memory.group.bytes", number(1_073_741_824)).at_least(1_048_576).works(
         "Memory for groups, their members and their offsets, over all cores, in bytes, as far as \
          it can be told. When a core's share is nearly used up, new members and offsets of new \
-         partitions are answered COORDINATOR_NOT_AVAILABLE, which clients try again; what is there \
-         goes on. What the log has is loaded whatever it comes to.",
+         partitions are answered COORDINATOR_NOT_AVAILABLE, which clients try again; large ones \
+         already when half of it is. What is there goes on. What the log has is loaded whatever \
+         it comes to.",
     ),
     long("corelog.memory.request.bytes", number(268_435_456)).at_least(1_048_576).high().works(
         "Memory for requests being received or handled, over all cores, in bytes, and as much for \

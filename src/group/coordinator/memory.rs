@@ -1,9 +1,10 @@
 //! What the groups of a coordinator take up in memory, and what they may.
 //!
-//! Who asks for more than there is finds no coordinator for the time being, and tries again. New
-//! members and offsets are refused before the memory is used up, so that the groups that are there
-//! can still rebalance: their leaders' assignments are refused last. What members do otherwise is
-//! never refused.
+//! Who asks for more than there is finds no coordinator for the time being, and tries again. Large
+//! members and commits may fill one half, so that a few of them leave the others room. New ones of
+//! any size are refused before the memory is used up, so that the groups that are there can still
+//! rebalance: their leaders' assignments are refused last. What members do otherwise is never
+//! refused.
 //!
 //! Apache Kafka has no such bound; its process ends.
 
@@ -14,6 +15,10 @@ use crate::protocol::{ErrorCode, Str};
 
 /// The part of the memory that is kept for groups that are there.
 const KEPT_PART: usize = 8;
+
+/// What adds more than this part of the memory is large, if it is more than this many bytes.
+const LARGE_PART: usize = 1024;
+const LARGE_BYTES_MIN: usize = 1024;
 
 /// What is taken up, in bytes, about.
 #[derive(Debug)]
@@ -50,30 +55,39 @@ impl Coordinator {
         self.memory.room_bytes = room_bytes;
     }
 
-    /// Whether no new member and no new offset is taken.
-    pub fn is_full(&self) -> bool {
+    /// Whether not all new members and offsets are taken.
+    pub fn is_short(&self) -> bool {
+        self.size_bytes() >= self.memory.room_bytes / 2
+    }
+
+    /// Whether something new of so many bytes is taken.
+    fn takes(&self, bytes: usize) -> bool {
         let room_bytes = self.memory.room_bytes;
-        self.size_bytes() >= room_bytes - room_bytes / KEPT_PART
+        let is_large = bytes > (room_bytes / LARGE_PART).max(LARGE_BYTES_MIN);
+        self.size_bytes()
+            < if is_large { room_bytes / 2 } else { room_bytes - room_bytes / KEPT_PART }
     }
 
     /// Whether there is room for what a request would add.
     pub(super) fn check_memory(&self, request: &Request) -> Result<(), ErrorCode> {
-        if !self.is_full() {
+        if !self.is_short() {
             return Ok(());
         }
         let is_refused = match request {
             Request::Join(join) => {
                 let protocols = join.protocols.iter().map(|(name, metadata)| (name, metadata));
                 let bytes = size::of_protocols(protocols);
-                !self.has_said(&join.group, join.member.as_ref(), join.instance.as_ref(), bytes)
+                let (id, instance) = (join.member.as_ref(), join.instance.as_ref());
+                !self.takes(bytes) && !self.has_said(&join.group, id, instance, bytes)
             }
             Request::ConsumerHeartbeat(beat) => {
                 let bytes = size::of_heartbeat(beat);
                 let instance = beat.instance.as_ref();
                 let adds = beat.joins() || (bytes > 0 && !beat.leaves());
-                adds && !self.has_said(&beat.group, Some(&beat.member), instance, bytes)
+                adds && !self.takes(bytes)
+                    && !self.has_said(&beat.group, Some(&beat.member), instance, bytes)
             }
-            Request::Commit(commit) => self.grows(commit),
+            Request::Commit(commit) => !self.takes(size::of_commit(commit)) && self.grows(commit),
             Request::Sync(sync) => {
                 !sync.assignments.is_empty() && self.size_bytes() >= self.memory.room_bytes
             }

@@ -9,7 +9,7 @@ fn full(bench: &mut Bench) {
     let size_bytes = bench.coordinator.size_bytes();
     assert!(size_bytes > 0);
     bench.coordinator.set_room(size_bytes);
-    assert!(bench.coordinator.is_full());
+    assert!(bench.coordinator.is_short());
 }
 
 fn beat_error(bench: &mut Bench, heartbeat: ConsumerHeartbeat) -> ErrorCode {
@@ -55,7 +55,7 @@ fn a_group_of_a_nearly_full_coordinator_can_rebalance() {
     let (ids, _) = bench.stable(1);
     let room_bytes = bench.coordinator.size_bytes() * 9 / 8;
     bench.coordinator.set_room(room_bytes);
-    assert!(bench.coordinator.is_full());
+    assert_eq!(join_error(&mut bench, join("", "")), ErrorCode::CoordinatorNotAvailable);
     let ticket = bench.ask_join(join(&ids[0], ""));
     let generation = bench.joined(ticket).generation;
     let lead = |part| sync(&ids[0], generation, &[(&ids[0], part)]);
@@ -117,7 +117,7 @@ fn records_on_their_way_count() {
 fn a_group_waits_for_so_many_ids_that_were_given_out() {
     let mut bench = Bench::new(settings());
     let mut ids = Vec::new();
-    for _ in 0..10_001 {
+    for _ in 0..101 {
         let ticket = bench.ask_join(join("", ""));
         ids.push(bench.joined(ticket).member);
         bench.pass(0);
@@ -132,4 +132,24 @@ fn a_group_waits_for_so_many_ids_that_were_given_out() {
         matches!(joined, Some(Answer::Join(joined)) if joined.error == ErrorCode::UnknownMemberId)
     });
     assert_eq!(refused.count(), 2);
+}
+
+#[test]
+fn large_members_and_commits_leave_room_for_small_ones() {
+    let mut bench = Bench::new(settings());
+    assert_eq!(bench.commit_error(commit("", None, 5)), ErrorCode::None);
+    bench.coordinator.set_room(2 * bench.coordinator.size_bytes());
+    let mut large = Join { group: text("large"), ..join("", "") };
+    large.protocols[0].1 = Bytes::from(vec![0; 4096]);
+    assert_eq!(join_error(&mut bench, large.clone()), ErrorCode::CoordinatorNotAvailable);
+    let topics = Some((0..100).map(|number| text(&format!("topic-{number}"))).collect());
+    let large_beat = Member::new("n", &["t"]).heartbeat();
+    let large_beat = ConsumerHeartbeat { group: text("new"), topics, ..large_beat };
+    assert_eq!(beat_error(&mut bench, large_beat), ErrorCode::CoordinatorNotAvailable);
+    let mut large_commit = Commit { group: text("other"), ..commit("", None, 7) };
+    large_commit.topics[0].partitions[0].metadata = Some(text(&"x".repeat(4000)));
+    assert_eq!(bench.commit_error(large_commit), ErrorCode::CoordinatorNotAvailable);
+    // With more room the same is not large.
+    bench.coordinator.set_room(8 << 20);
+    assert_eq!(join_error(&mut bench, large), ErrorCode::MemberIdRequired);
 }

@@ -30,8 +30,8 @@ use crate::partition::Partition;
 use crate::protocol::ErrorCode;
 use crate::runtime::local::Notice;
 
-/// How often it is told that groups take up all the memory they may.
-const FULL_TOLD_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is told that groups take up much of the memory they may.
+const SHORT_TOLD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a request's answer is given to.
 type Done = Box<dyn FnOnce(group::Answer)>;
@@ -48,8 +48,8 @@ pub(super) struct Groups {
     has_timers: Cell<bool>,
     /// What all of them take up in memory.
     size_bytes: Cell<usize>,
-    /// When it was last told that they are full.
-    full_told_at: Cell<Option<Instant>>,
+    /// When it was last told that memory is short.
+    short_told_at: Cell<Option<Instant>>,
 }
 
 /// One coordinator, and what connects it with the world.
@@ -304,14 +304,15 @@ impl Host {
         self.counted_bytes.set(coordinator.size_bytes());
         groups.size_bytes.set(others_bytes + coordinator.size_bytes());
         let now = shard.runtime.now();
-        let told_at = groups.full_told_at.get();
-        let was_told = told_at.is_some_and(|at| now.since(at) < FULL_TOLD_INTERVAL);
-        if coordinator.is_full() && !was_told {
-            groups.full_told_at.set(Some(now));
+        let told_at = groups.short_told_at.get();
+        let was_told = told_at.is_some_and(|at| now.since(at) < SHORT_TOLD_INTERVAL);
+        if coordinator.is_short() && !was_told {
+            groups.short_told_at.set(Some(now));
             tracing::warn!(
                 size_bytes = groups.size_bytes.get(),
-                "groups and their offsets take up nearly all of a core's share of \
-                 corelog.memory.group.bytes: new members and offsets are refused"
+                "groups and their offsets take up half of a core's share of \
+                 corelog.memory.group.bytes: large members and commits are refused, and at seven \
+                 eighths all that are new"
             );
         }
     }
