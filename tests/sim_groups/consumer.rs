@@ -33,6 +33,8 @@ struct Membership<'a> {
     says_owned: bool,
     /// Answers lost since the last one that came.
     lost: u32,
+    /// When the first of the requests was sent that the coordinator may have acted upon since.
+    unheard_since: Option<Instant>,
 }
 
 /// What an answer means for a membership.
@@ -61,6 +63,7 @@ pub async fn be_member(of: &mut Member) -> Ended {
         is_full: true,
         says_owned: false,
         lost: 0,
+        unheard_since: None,
     };
     membership.run().await
 }
@@ -172,19 +175,18 @@ impl Membership<'_> {
         let sent = self.of.runtime.now();
         let answer: Option<ConsumerGroupHeartbeatResponse> =
             self.of.link.ask(self.version, &request).await;
+        let decided = self.unheard_since.unwrap_or(sent);
         let Some(answer) = answer else {
-            self.lost += 1;
-            self.is_full = true;
-            return Heard::Nothing;
+            self.unheard_since = Some(decided);
+            return self.lose();
         };
         match answer.error {
-            ErrorCode::None => {}
-            ErrorCode::CoordinatorLoadInProgress
-            | ErrorCode::CoordinatorNotAvailable
-            | ErrorCode::NotCoordinator => {
-                self.lost += 1;
-                self.is_full = true;
-                return Heard::Nothing;
+            ErrorCode::None => self.unheard_since = None,
+            ErrorCode::CoordinatorLoadInProgress => return self.lose(),
+            // What failed to be written may be there all the same when it is loaded again.
+            ErrorCode::CoordinatorNotAvailable | ErrorCode::NotCoordinator => {
+                self.unheard_since = Some(decided);
+                return self.lose();
             }
             // Its earlier self is still there, as far as the coordinator knows.
             ErrorCode::UnreleasedInstanceId if joins => return Heard::Nothing,
@@ -194,37 +196,55 @@ impl Membership<'_> {
             | ErrorCode::GroupIdNotFound => return Heard::Out(answer.error),
             other => panic!("a heartbeat: {other:?} {:?}", answer.error_message),
         }
-        self.take(&answer, sent, joins, floor).await
+        if joins {
+            self.begin(&answer, floor);
+        }
+        self.take(&answer, sent, decided).await
     }
 
+    /// The request may have come or not: the next one says everything.
+    fn lose(&mut self) -> Heard {
+        self.lost += 1;
+        self.is_full = true;
+        Heard::Nothing
+    }
+
+    /// The coordinator took it in.
+    fn begin(&mut self, answer: &ConsumerGroupHeartbeatResponse, floor: i32) {
+        self.id = answer.member.as_ref().expect("a member id").to_string();
+        self.of.begin_life(&self.id);
+        let is_pure = self.of.kind == crate::plan::Kind::Consumer;
+        let epoch = answer.member_epoch;
+        assert!(!is_pure || epoch >= floor, "a new member gets epoch {epoch} after {floor}");
+        assert!(answer.assignment.is_some(), "a new member hears what it has");
+    }
+
+    /// Takes an answer to a request that was sent at `sent`; what it says was decided at `decided`
+    /// at the earliest.
     async fn take(
         &mut self,
         answer: &ConsumerGroupHeartbeatResponse,
         sent: Instant,
-        joins: bool,
-        floor: i32,
+        decided: Instant,
     ) -> Heard {
         let epoch = answer.member_epoch;
-        let id = answer.member.as_ref().expect("a member id").to_string();
-        if joins {
-            self.id = id;
-            self.of.begin_life(&self.id);
-            let is_pure = self.of.kind == crate::plan::Kind::Consumer;
-            assert!(!is_pure || epoch >= floor, "a new member gets epoch {epoch} after {floor}");
-            assert!(answer.assignment.is_some(), "a new member hears what it has");
-        } else {
-            assert_eq!(id, self.id, "a member keeps its id");
-        }
+        assert_eq!(answer.member.as_deref(), Some(&*self.id), "a member keeps its id");
         assert!(epoch >= self.epoch, "epoch {epoch} after {}", self.epoch);
         self.epoch = epoch;
         self.lost = 0;
         self.is_full = false;
         self.says_owned = false;
         self.of.seen.borrow_mut().group(&self.of.group).raise_floor(epoch);
+        let assigned = match &answer.assignment {
+            Some(assignment) => Some(self.named(assignment).await),
+            None => None,
+        };
         self.of.vouch(sent, SESSION);
-        if let Some(assignment) = &answer.assignment {
-            self.assigned = self.named(assignment).await;
-            self.of.told(&self.assigned, sent);
+        // Whenever an answer was lost, the next request said what the member has.
+        self.of.heard();
+        if let Some(assigned) = assigned {
+            self.of.told(&assigned, decided);
+            self.assigned = assigned;
         }
         let topics = match self.of.plan.by_pattern {
             true => self.of.seen.borrow().names.values().cloned().collect(),

@@ -181,12 +181,12 @@ impl Member {
         }
     }
 
-    /// The member was told to have these.
-    pub fn told(&self, slots: &Slots, sent: Instant) {
+    /// The member was told to have these, as the coordinator decided at `decided` at the earliest.
+    pub fn told(&self, slots: &Slots, decided: Instant) {
         if let Some(life) = self.life {
             let now = self.runtime.now();
             let mut seen = self.seen.borrow_mut();
-            seen.group(&self.group).told(life, now, slots, sent + REBALANCE);
+            seen.group(&self.group).told(life, now, slots, decided + REBALANCE);
         }
     }
 
@@ -194,6 +194,13 @@ impl Member {
     pub fn keeps(&self, slots: &Slots) {
         if let Some(life) = self.life {
             self.seen.borrow_mut().group(&self.group).keeps(life, slots);
+        }
+    }
+
+    /// The coordinator answered the request that said so.
+    pub fn heard(&self) {
+        if let Some(life) = self.life {
+            self.seen.borrow_mut().group(&self.group).heard(life);
         }
     }
 

@@ -4,6 +4,14 @@
 //! told to have it claims, until it says that it gave it back, leaves, or hears that it is out. The
 //! coordinator must keep a life in until its session, counted from the last request it answered
 //! well, is over: until then nobody else may be told to have what it claims.
+//!
+//! The exception is a life that has to give something back: it is out if the coordinator does not
+//! hear in time that it did. That time begins with the request by which the coordinator made up its
+//! mind. The answer to it may have been lost, or its record written by a coordinator that was gone
+//! before it could tell, and the next one, as Apache Kafka's, counts from when it has loaded that
+//! record: so it begins with the first request that was not answered well. And it ends with the
+//! answer to the request that says so: others may have what was given back as soon as that request
+//! is on its way, but when it is lost, the coordinator still waits for it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,12 +39,14 @@ struct Life {
     safe_until: Instant,
     /// What it claims; with the time until which it has to give it back, if it was told to.
     claims: BTreeMap<Slot, Option<Instant>>,
+    /// Until when the coordinator has to hear what the life said that it gave back.
+    heard_by: Option<Instant>,
 }
 
 impl Life {
     /// Until when it is in: one that does not give back in time is out with all it has.
     fn stays_until(&self) -> Instant {
-        let given_back_by = self.claims.values().flatten().min().copied();
+        let given_back_by = self.claims.values().flatten().chain(&self.heard_by).min().copied();
         given_back_by.map_or(self.safe_until, |at| at.min(self.safe_until))
     }
 }
@@ -109,6 +119,7 @@ impl Seen {
             instance: instance.map(str::to_owned),
             safe_until: Instant::from_nanos(0),
             claims: BTreeMap::new(),
+            heard_by: None,
         };
         self.groups.get_mut(group).expect("a group of the plan").lives.insert(self.lives, life);
         self.lives
@@ -187,8 +198,17 @@ impl Group {
 
     /// The member says that it has these at most.
     pub fn keeps(&mut self, life: LifeId, slots: &Slots) {
+        let Some(life) = self.lives.get_mut(&life) else { return };
+        let gone = life.claims.iter().filter(|(slot, _)| !slots.contains(*slot));
+        let due = gone.filter_map(|(_, given_back_by)| *given_back_by);
+        life.heard_by = due.chain(life.heard_by).min();
+        life.claims.retain(|slot, _| slots.contains(slot));
+    }
+
+    /// The coordinator has heard what the member has.
+    pub fn heard(&mut self, life: LifeId) {
         if let Some(life) = self.lives.get_mut(&life) {
-            life.claims.retain(|slot, _| slots.contains(slot));
+            life.heard_by = None;
         }
     }
 
