@@ -67,7 +67,7 @@ const SEEDS: u64 = 3000;
 const STEPS_MAX: u64 = 200_000;
 
 /// Seeds that once failed, each with what it found.
-const KEPT: [(u64, &str); 6] = [
+const KEPT: [(u64, &str); 8] = [
     (47, "a clock that was put back held up assignments, and new topics that match a pattern"),
     (56, "the same, after writes to disk had failed"),
     (
@@ -86,6 +86,12 @@ const KEPT: [(u64, &str); 6] = [
         "a group went over to the classic protocol before a member had got what it was to have, and \
          the member never heard of it",
     ),
+    (
+        121_258,
+        "a group went over to the classic protocol as a member left, the broker ended before the \
+         others had rebalanced, and what the member had was nobody's from then on",
+    ),
+    (130_800, "the same with a member that was put out, after two more starts"),
 ];
 
 /// Seeds that run twice.

@@ -78,6 +78,12 @@ impl Classic {
         self.record(|_, member| member.assignment.clone())
     }
 
+    /// The same for a group that is to rebalance. A rebalance leaves no other trace until it ends:
+    /// whoever loads the group sees by its missing leader that it is still due.
+    pub(in crate::group) fn value_unassigned(&self) -> GroupValue {
+        GroupValue { leader: None, ..self.value() }
+    }
+
     /// Its members are to join again.
     pub(in crate::group) fn rebalance(&mut self, step: &mut Step<'_>) {
         self.prepare_rebalance(step);

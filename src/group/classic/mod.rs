@@ -179,10 +179,15 @@ impl Classic {
         }
     }
 
-    /// A group as its record has it; its members' sessions begin with [`Classic::loaded`].
+    /// A group as its record has it; its members' sessions begin with [`Classic::loaded`], and so
+    /// does its rebalance when it has members that nobody leads ([`Classic::value_unassigned`]).
     pub(super) fn from_record(value: GroupValue) -> Self {
         let mut group = Self::new(Timestamp::default());
-        group.state = if value.members.is_empty() { State::Empty } else { State::Stable };
+        group.state = match (value.members.is_empty(), &value.leader) {
+            (true, _) => State::Empty,
+            (false, Some(_)) => State::Stable,
+            (false, None) => State::PreparingRebalance,
+        };
         group.state_since = value.state_since;
         group.generation = value.generation;
         group.protocol_type = value.protocol_type;

@@ -228,13 +228,15 @@ impl Classic {
         self.prepare_rebalance(step);
     }
 
-    /// The group was loaded: its members' sessions begin, and one that is too large rebalances.
+    /// The group was loaded: its members' sessions begin. One that is too large rebalances, and one
+    /// whose rebalance had not ended when it was written.
     pub(in crate::group) fn loaded(&mut self, step: &mut Step<'_>) {
         let ids: Vec<Str> = self.members.keys().cloned().collect();
         for id in ids {
             self.renew_session(&id, step);
         }
-        if self.members.len() > step.settings.size_max {
+        let is_due = self.state == State::PreparingRebalance;
+        if is_due || self.members.len() > step.settings.size_max {
             self.prepare_rebalance(step);
         }
     }

@@ -42,8 +42,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 
 use crate::base::{Instant, Uuid};
+use crate::group::classic::Classic;
 use crate::group::message::Refusal;
-use crate::group::record::{MemberKey, Record};
+use crate::group::record::{GroupValue, MemberKey, Record};
 use crate::group::{GroupConfig, Now, Settings, size};
 use crate::metadata::Image;
 use crate::protocol::{ErrorCode, Str};
@@ -113,6 +114,16 @@ pub(super) enum Downgrade {
     Keep,
     /// Its members are to rebalance.
     Rebalance,
+}
+
+impl Downgrade {
+    /// What is written of the classic group that takes the members over.
+    pub(super) fn value(self, classic: &Classic) -> GroupValue {
+        match self {
+            Self::Keep => classic.value(),
+            Self::Rebalance => classic.value_unassigned(),
+        }
+    }
 }
 
 impl Step<'_> {

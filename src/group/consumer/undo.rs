@@ -153,10 +153,10 @@ impl Consumer {
     /// the classic protocol, if it goes it.
     pub(super) fn fits(&self, step: &Step<'_>) -> bool {
         let mut others = Vec::new();
-        if step.downgrade.is_some() {
+        if let Some(downgrade) = step.downgrade {
             others = self.tombstones(&step.id);
             let classic = self.to_classic(step.now.wall, step.image);
-            others.push(Record::Group(step.id.clone(), Some(classic.value())));
+            others.push(Record::Group(step.id.clone(), Some(downgrade.value(&classic))));
         }
         fit_together(step.records.iter().chain(&others), step.settings.batch_bytes_max)
     }

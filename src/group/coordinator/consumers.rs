@@ -152,7 +152,7 @@ impl Coordinator {
         let Some(Kind::Consumer(consumer)) = self.take_group(id) else { return Out::default() };
         records.extend(consumer.tombstones(&kept(id)));
         let mut classic = Box::new(consumer.to_classic(now.wall, &self.image));
-        records.push(Record::Group(kept(id), Some(classic.value())));
+        records.push(Record::Group(kept(id), Some(downgrade.value(&classic))));
         let mut step = ClassicStep { now, settings: &self.settings, out: Out::default() };
         classic.loaded(&mut step);
         match downgrade {

@@ -117,7 +117,7 @@ pub struct GroupValue {
     pub generation: i32,
     /// The protocol its members voted for.
     pub protocol: Option<Str>,
-    /// The leader's member id.
+    /// The leader's member id; none without members, and while a rebalance is due.
     pub leader: Option<Str>,
     /// When it came into its present state.
     pub state_since: Option<Timestamp>,

@@ -164,6 +164,37 @@ fn a_classic_group_is_upgraded_member_by_member_and_downgraded_again() {
 }
 
 #[test]
+fn a_group_that_went_over_rebalances_even_if_it_is_loaded_again_before() {
+    let mut bench = Bench::with_topics(&[(1, "t", 4)]);
+    let mut olds = classic_pair(&mut bench);
+    let mut new = Member::new("n", &["t"]);
+    for _ in 0..6 {
+        new.beat(&mut bench);
+        olds.iter_mut().for_each(|old| old.beat(&mut bench));
+    }
+    assert!(!new.owned.is_empty(), "somebody has to take it over");
+    bench.consumer(ConsumerHeartbeat { epoch: -1, ..new.heartbeat() }).expect("it may leave");
+    for round in 0..2 {
+        bench.reload();
+        bench.check_replay("downgraded");
+        assert_eq!(classic_described(&mut bench).state, "PreparingRebalance", "{round}");
+        for old in &olds {
+            let heard = bench.heartbeat_of(&old.id, old.instance, old.generation);
+            assert_eq!(heard, ErrorCode::RebalanceInProgress, "{round}");
+        }
+    }
+    let tickets = olds.each_ref().map(|old| bench.ask_join(old.join()));
+    let joined = tickets.map(|ticket| bench.joined(ticket));
+    let leader = &joined[0].leader;
+    let mut assigns = sync(leader, joined[0].generation, &[]);
+    assigns.assignments = vec![(leader.clone(), assignment(&parts(1, 0..4)))];
+    bench.ask(Request::Sync(assigns));
+    bench.reload();
+    let described = classic_described(&mut bench);
+    assert_eq!((described.state, described.members.len()), ("Stable", 2), "it is through");
+}
+
+#[test]
 fn static_members_change_their_protocol_in_place() {
     let mut bench = Bench::with_topics(&[(1, "t", 4)]);
     let olds = classic_pair(&mut bench);
