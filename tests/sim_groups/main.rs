@@ -67,7 +67,7 @@ const SEEDS: u64 = 3000;
 const STEPS_MAX: u64 = 200_000;
 
 /// Seeds that once failed, each with what it found.
-const KEPT: [(u64, &str); 8] = [
+const KEPT: [(u64, &str); 10] = [
     (47, "a clock that was put back held up assignments, and new topics that match a pattern"),
     (56, "the same, after writes to disk had failed"),
     (
@@ -92,6 +92,12 @@ const KEPT: [(u64, &str); 8] = [
          others had rebalanced, and what the member had was nobody's from then on",
     ),
     (130_800, "the same with a member that was put out, after two more starts"),
+    (
+        137_054,
+        "a group went over to the classic protocol and back before its members had rejoined: what \
+         one had not given back was another's at once",
+    ),
+    (193_005, "the same"),
 ];
 
 /// Seeds that run twice.

@@ -9,7 +9,7 @@ use crate::group::classic::{Classic, State};
 use crate::group::consumer::assignor::Assignment;
 use crate::group::consumer::classic::assignment_bytes;
 use crate::group::consumer::member::{Current, Member, MemberState, Said, target_value};
-use crate::group::consumer::{Consumer, Step};
+use crate::group::consumer::{Consumer, Downgrade, Step};
 use crate::group::message::Refusal;
 use crate::group::record::{
     ClassicMemberValue, ClassicProtocolValue, ConsumerGroupValue, MemberKey, Record,
@@ -134,10 +134,17 @@ impl Consumer {
         is_last && self.classic_count + 1 == count && is_downgrade_allowed(step, count)
     }
 
-    /// The group as a classic one, with the target as its assignment.
+    /// The group as a classic one. Its assignment is the target, which members are told of, or
+    /// before a rebalance what they have: should the group come back before they did, nobody gets
+    /// what another has not given back.
     ///
     /// Its members are those of the classic protocol; there must be no others.
-    pub(in crate::group) fn to_classic(&self, wall: Timestamp, image: &Image) -> Classic {
+    pub(in crate::group) fn to_classic(
+        &self,
+        wall: Timestamp,
+        image: &Image,
+        downgrade: Downgrade,
+    ) -> Classic {
         let part = |(id, member): (&Str, &Member)| {
             let classic = member.said.classic.clone()?;
             let protocols = classic.protocols.into_iter().map(|one| (one.name, one.metadata));
@@ -154,11 +161,25 @@ impl Consumer {
             })
         };
         let parts = self.members.iter().filter_map(part).collect();
-        let nothing = Assignment::new();
         Classic::from_parts(self.epoch, wall, parts, |id, metadata| {
-            let target = self.target.get(id).unwrap_or(&nothing);
-            assignment_bytes(target, subscription::version(metadata), image)
+            let assignment = match downgrade {
+                Downgrade::Keep => self.target.get(id).cloned().unwrap_or_default(),
+                Downgrade::Rebalance => self.has(id),
+            };
+            assignment_bytes(&assignment, subscription::version(metadata), image)
         })
+    }
+
+    /// What a member has, what it is to give back included.
+    fn has(&self, id: &Str) -> Assignment {
+        let mut has = Assignment::new();
+        for (topic, partition) in
+            self.members.get(id).iter().flat_map(|one| one.current.partitions())
+        {
+            has.entry(topic).or_default().push(partition);
+        }
+        has.values_mut().for_each(|partitions| partitions.sort_unstable());
+        has
     }
 }
 

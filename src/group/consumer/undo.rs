@@ -155,7 +155,7 @@ impl Consumer {
         let mut others = Vec::new();
         if let Some(downgrade) = step.downgrade {
             others = self.tombstones(&step.id);
-            let classic = self.to_classic(step.now.wall, step.image);
+            let classic = self.to_classic(step.now.wall, step.image, downgrade);
             others.push(Record::Group(step.id.clone(), Some(downgrade.value(&classic))));
         }
         fit_together(step.records.iter().chain(&others), step.settings.batch_bytes_max)

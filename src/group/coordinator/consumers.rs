@@ -151,7 +151,7 @@ impl Coordinator {
     ) -> Out {
         let Some(Kind::Consumer(consumer)) = self.take_group(id) else { return Out::default() };
         records.extend(consumer.tombstones(&kept(id)));
-        let mut classic = Box::new(consumer.to_classic(now.wall, &self.image));
+        let mut classic = Box::new(consumer.to_classic(now.wall, &self.image, downgrade));
         records.push(Record::Group(kept(id), Some(downgrade.value(&classic))));
         let mut step = ClassicStep { now, settings: &self.settings, out: Out::default() };
         classic.loaded(&mut step);

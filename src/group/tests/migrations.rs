@@ -195,6 +195,19 @@ fn a_group_that_went_over_rebalances_even_if_it_is_loaded_again_before() {
 }
 
 #[test]
+fn a_group_that_goes_there_and_back_gives_nothing_away_that_members_still_have() {
+    let mut bench = Bench::with_topics(&[(1, "t", 4)]);
+    classic_pair(&mut bench);
+    let mut new = Member::new("n", &["t"]);
+    new.beat(&mut bench);
+    bench.consumer(ConsumerHeartbeat { epoch: -1, ..new.heartbeat() }).expect("it may leave");
+    assert_eq!(classic_described(&mut bench).state, "PreparingRebalance");
+    let mut other = Member::new("o", &["t"]);
+    other.beat(&mut bench);
+    assert!(other.owned.is_empty(), "the others have everything, and were told of nothing");
+}
+
+#[test]
 fn static_members_change_their_protocol_in_place() {
     let mut bench = Bench::with_topics(&[(1, "t", 4)]);
     let olds = classic_pair(&mut bench);
