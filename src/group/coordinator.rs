@@ -11,9 +11,8 @@
 //! Invariants: every ticket is answered exactly once; records replayed in order give the same
 //! groups and offsets. Elsewhere: what classic clients ask (`classics`), consumer groups' steps
 //! (`consumers`), new metadata (`metadata`), offsets (`commits`), admins (`admin`), what all that
-//! takes up and may take up (`memory`). Not here: which
-//! partition a group belongs to (`record`), permissions and whether topics exist (`handlers`),
-//! transactions' offsets.
+//! takes up and may take up (`memory`). Not here: which partition a group belongs to (`record`),
+//! permissions and whether topics exist (`handlers`), transactions' offsets.
 
 mod admin;
 mod classics;
@@ -164,6 +163,11 @@ impl Group {
             Kind::Classic(_) => None,
             Kind::Consumer(consumer) => Some(consumer),
         }
+    }
+
+    /// What it takes up under this name.
+    fn size_bytes(&self, id: &Str) -> usize {
+        GROUP_BYTES + id.len() + self.kind.size_bytes()
     }
 }
 
@@ -487,7 +491,7 @@ impl Coordinator {
     /// Keeps the time a group wants to be woken, and what it takes up.
     fn arm(&mut self, id: &Str) {
         let Some(group) = self.groups.get_mut(id) else { return };
-        let size_bytes = GROUP_BYTES + id.len() + group.kind.size_bytes();
+        let size_bytes = group.size_bytes(id);
         let before = std::mem::replace(&mut group.counted_bytes, size_bytes);
         self.memory.groups_bytes = self.memory.groups_bytes + size_bytes - before;
         let wake = group.kind.wake();
@@ -605,7 +609,7 @@ impl Coordinator {
                     }
                 }
             }
-            let size_bytes = GROUP_BYTES + id.len() + group.kind.size_bytes();
+            let size_bytes = group.size_bytes(id);
             assert_eq!(group.counted_bytes, size_bytes, "{id} is counted");
             assert_eq!(group.armed, group.kind.wake(), "{id} is woken");
             assert!(group.armed.is_none_or(|at| self.wakes.contains(&(at, id.clone()))));

@@ -172,14 +172,7 @@ impl Consumer {
 
     /// What a member has, what it is to give back included.
     fn has(&self, id: &Str) -> Assignment {
-        let mut has = Assignment::new();
-        for (topic, partition) in
-            self.members.get(id).iter().flat_map(|one| one.current.partitions())
-        {
-            has.entry(topic).or_default().push(partition);
-        }
-        has.values_mut().for_each(|partitions| partitions.sort_unstable());
-        has
+        self.members.get(id).map(|member| member.current.by_topic()).unwrap_or_default()
     }
 }
 

@@ -187,6 +187,16 @@ impl Current {
         all.flat_map(|(topic, partitions)| partitions.keys().map(|at| (*topic, *at)))
     }
 
+    /// The same by topic, in order.
+    pub(super) fn by_topic(&self) -> Assignment {
+        let mut by_topic = Assignment::new();
+        for (topic, partition) in self.partitions() {
+            by_topic.entry(topic).or_default().push(partition);
+        }
+        by_topic.values_mut().for_each(|partitions| partitions.sort_unstable());
+        by_topic
+    }
+
     /// The epoch a partition of its was assigned at.
     pub(super) fn assigned_at(&self, topic: Uuid, partition: i32) -> Option<i32> {
         let find = |owned: &Owned| owned.get(&topic)?.get(&partition).copied();
@@ -271,10 +281,6 @@ impl Member {
         target: Option<&Assignment>,
         image: &Image,
     ) -> ConsumerDescribedMember {
-        let mut owned = Assignment::new();
-        for (topic, partition) in self.current.partitions() {
-            owned.entry(topic).or_default().push(partition);
-        }
         ConsumerDescribedMember {
             id: id.clone(),
             instance: self.said.instance.clone(),
@@ -284,7 +290,7 @@ impl Member {
             client_host: self.said.client_host.clone(),
             topics: self.said.topics.iter().cloned().collect(),
             expression: self.said.expression.clone().unwrap_or_default(),
-            assignment: named(&owned, image),
+            assignment: named(&self.current.by_topic(), image),
             target: target.map(|target| named(target, image)).unwrap_or_default(),
             is_classic: self.is_classic(),
         }
