@@ -67,12 +67,9 @@ pub(super) async fn stop(shard: &Rc<Shard>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Has the main functions of all other cores return. A core that is not told never ends.
+/// Has the main functions of all cores return. A core that is not told never ends.
 pub(super) async fn tell_all_to_exit(shard: &Rc<Shard>) {
-    let mut told = Vec::new();
-    for core in (1..shard.runtime.shard_count()).map(ShardId) {
-        told.push(shard.ask_surely(core, Ask::Exit).await);
-    }
+    let told = shard.ask_all(|| Ask::Exit).await;
     let told = async {
         for told in told {
             told.await;
