@@ -228,7 +228,8 @@ async fn sort_directories(shard: &Shard, directory: &Path, image: &Image) -> Res
                     let stray =
                         directory.join(names::stray_directory_name(&topic, partition, unique));
                     tracing::warn!(directory = %path.display(), to = %stray.display(),
-                        "a directory of no known partition is set aside");
+                        "a directory is set aside, as the metadata does not have its partition: \
+                         remove it when it is not needed, or see why the metadata lost it");
                     disk.rename(&path, &stray).await.map_err(failed)?;
                 }
             }
