@@ -51,6 +51,9 @@ pub struct Life {
     pub lines: Vec<Line>,
 }
 
+/// The topic that commits are kept in.
+const OFFSETS: &str = "__consumer_offsets";
+
 /// The file that was damaged.
 pub struct Blamed<'a> {
     pub path: &'a Path,
@@ -88,6 +91,13 @@ impl Blamed<'_> {
         lines.iter().any(|line| line.is_warning() && self.is_named(&line.text))
     }
 
+    /// Whether directories of a topic are set aside, as the metadata lost it, and that is said.
+    fn is_set_aside(topic: &str, lines: &[Line]) -> bool {
+        let directory = format!("/{topic}-");
+        let is_told = |line: &&Line| line.is_warning() && line.text.contains("is set aside");
+        lines.iter().filter(is_told).any(|line| line.text.contains(&directory))
+    }
+
     /// Whether what is missing was never written down elsewhere.
     fn is_unknown(&self) -> bool {
         let is_cut = matches!(self.damage, Damage::Cut { .. } | Damage::Removed);
@@ -121,9 +131,7 @@ pub fn judge(blamed: &Blamed<'_>, written: &Written, life: &Life) -> Result<Clas
     let warned = blamed.is_warned_of(&life.lines);
     let mut worst = Class::Harmless;
     if let Some(error) = told.topic_error {
-        // The metadata lost the topic: its directories are set aside, and that is said.
-        let is_told = life.lines.iter().any(|line| line.is_warning() && line.text.contains(TOPIC));
-        if !warned && !is_told {
+        if !warned && !Blamed::is_set_aside(TOPIC, &life.lines) {
             return Err(format!("the topic is gone without a word: {error:?}"));
         }
         if matches!(blamed.damage, Damage::Flip { .. }) {
@@ -142,7 +150,7 @@ pub fn judge(blamed: &Blamed<'_>, written: &Written, life: &Life) -> Result<Clas
         Some(Ok(commits)) if *commits == written.commits => {}
         // A group's commits of a topic that is gone go with it.
         Some(Ok(_)) if told.topic_error.is_some() => {}
-        Some(Ok(commits)) if warned => {
+        Some(Ok(commits)) if warned || Blamed::is_set_aside(OFFSETS, &life.lines) => {
             if commits.iter().zip(&written.commits).any(|(told, last)| told > last) {
                 return Err(format!("commits nobody made: {commits:?}"));
             }
