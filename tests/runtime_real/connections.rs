@@ -90,6 +90,36 @@ fn a_thousand_connections_leave_no_descriptor_and_no_socket_behind() {
     std::process::exit(7);
 }
 
+#[test]
+#[expect(clippy::disallowed_methods, reason = "this core stands still, as the test wants")]
+fn a_core_with_long_turns_accepts_several_connections_in_each() {
+    const CONNECTIONS: usize = 200;
+    let turns = on_one_core(Options::default(), |runtime| async move {
+        let listener = runtime.listen("127.0.0.1:0").await.unwrap();
+        // They wait in the kernel: connecting takes no accepting.
+        let address = listener.local_address();
+        let streams: Vec<_> =
+            (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let ended = Rc::new(Cell::new(false));
+        let turns = Rc::new(Cell::new(0));
+        let (has_ended, counted, busy) = (ended.clone(), turns.clone(), runtime.clone());
+        runtime.spawn("busy", async move {
+            while !has_ended.get() {
+                std::thread::sleep(Duration::from_millis(2));
+                counted.set(counted.get() + 1);
+                busy.pass().await;
+            }
+        });
+        for _ in 0..CONNECTIONS {
+            listener.accept().await.unwrap();
+        }
+        ended.set(true);
+        drop(streams);
+        turns.get()
+    });
+    assert!(turns < CONNECTIONS / 4, "{turns} turns for {CONNECTIONS} connections");
+}
+
 /// Accepts and echoes until told to end; how many connections came to this core.
 async fn count_accepted(runtime: Runtime, listener: Listener, counted: Sender<usize>) {
     loop {

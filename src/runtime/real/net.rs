@@ -31,6 +31,10 @@ use super::sys::{self, Direction, More};
 /// Connections accepted ahead of the caller; more wait in the kernel.
 const ACCEPTED_MAX: usize = 16;
 
+/// Connections accepted in a row before others have their turn. Turns are long where thousands of
+/// connections ask at once: with one a turn, new ones would wait in the kernel for seconds.
+const ACCEPTED_IN_A_ROW_MAX: u32 = 16;
+
 /// Wait after an accept that failed for want of file descriptors or memory.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -112,6 +116,7 @@ pub(super) struct Listening {
 impl Listening {
     /// Accepts until the listener is closed or broken.
     async fn accept_all(&self) {
+        let mut in_a_row = 0;
         while !self.closed.get() {
             let taken = self.taken.notified();
             if self.accepted.borrow().len() >= ACCEPTED_MAX {
@@ -124,7 +129,11 @@ impl Listening {
                 Some(Ok((ticket, stream, peer))) => self.place(ticket, stream, peer),
                 None => {}
             }
-            self.core.pass().await;
+            in_a_row += 1;
+            if in_a_row == ACCEPTED_IN_A_ROW_MAX {
+                in_a_row = 0;
+                self.core.pass().await;
+            }
         }
     }
 
