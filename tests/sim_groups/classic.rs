@@ -34,12 +34,14 @@ struct Membership<'a> {
     generation: i32,
     /// Heartbeats in a row that were well although the group is in a later generation.
     stale_beats: u32,
+    /// Heartbeats in a row that were well although the coordinator may have put the member out.
+    unsure_beats: u32,
     /// Whether it leads, and if so which topics it saw when it assigned, if it knows.
     leads: Option<Option<Counts>>,
 }
 
 /// So many heartbeats may fall into the time in which groups are loaded.
-const STALE_BEATS_MAX: u32 = 2;
+const LOADING_BEATS_MAX: u32 = 2;
 
 /// What an answer means for a membership.
 enum Heard {
@@ -76,6 +78,7 @@ pub async fn be_member(of: &mut Member) -> Ended {
         id: String::new(),
         generation: -1,
         stale_beats: 0,
+        unsure_beats: 0,
         leads: None,
     };
     membership.run().await
@@ -267,6 +270,7 @@ impl Membership<'_> {
         } else {
             self.of.told(&slots, sent);
         }
+        self.unsure_beats = 0;
         self.vouch(sent);
         self.of.owned = slots;
         self.view(true);
@@ -297,15 +301,22 @@ impl Membership<'_> {
         if let Heard::Well = heard {
             let is_pure = self.of.kind == Kind::Classic;
             let generation = self.generation;
+            // A coordinator that loads its groups drives nobody off, also none that is out.
             if !is_pure || generation >= floor {
                 self.stale_beats = 0;
-                self.vouch(sent);
+                if self.of.is_safe(sent) || self.unsure_beats == LOADING_BEATS_MAX {
+                    self.unsure_beats = 0;
+                    self.vouch(sent);
+                } else {
+                    self.unsure_beats += 1;
+                }
             } else {
-                // A coordinator that loads its groups drives nobody off.
                 self.stale_beats += 1;
                 let beats = self.stale_beats;
-                assert!(beats <= STALE_BEATS_MAX, "{generation} is well after {floor}");
+                assert!(beats <= LOADING_BEATS_MAX, "{generation} is well after {floor}");
             }
+        } else {
+            self.unsure_beats = 0;
         }
         heard
     }

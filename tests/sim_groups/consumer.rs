@@ -173,9 +173,10 @@ impl Membership<'_> {
             self.of.keeps(&self.of.owned);
         }
         let sent = self.of.runtime.now();
+        let decided = self.unheard_since.unwrap_or(sent);
+        self.of.unheard(Some(decided));
         let answer: Option<ConsumerGroupHeartbeatResponse> =
             self.of.link.ask(self.version, &request).await;
-        let decided = self.unheard_since.unwrap_or(sent);
         let Some(answer) = answer else {
             self.unheard_since = Some(decided);
             return self.lose();
@@ -204,6 +205,7 @@ impl Membership<'_> {
 
     /// The request may have come or not: the next one says everything.
     fn lose(&mut self) -> Heard {
+        self.of.unheard(self.unheard_since);
         self.lost += 1;
         self.is_full = true;
         Heard::Nothing
@@ -242,6 +244,7 @@ impl Membership<'_> {
         self.of.vouch(sent, SESSION);
         // Whenever an answer was lost, the next request said what the member has.
         self.of.heard();
+        self.of.unheard(None);
         if let Some(assigned) = assigned {
             self.of.told(&assigned, decided);
             self.assigned = assigned;

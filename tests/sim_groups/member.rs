@@ -174,6 +174,20 @@ impl Member {
         }
     }
 
+    /// Whether the coordinator has to keep the member in at `at`.
+    pub fn is_safe(&self, at: Instant) -> bool {
+        let mut seen = self.seen.borrow_mut();
+        self.life.is_some_and(|life| seen.group(&self.group).is_safe(life, at))
+    }
+
+    /// Since when there may be an answer that the member has not heard.
+    pub fn unheard(&self, since: Option<Instant>) {
+        if let Some(life) = self.life {
+            let by = since.map(|since| since + REBALANCE);
+            self.seen.borrow_mut().group(&self.group).unheard(life, by);
+        }
+    }
+
     /// The member comes in another's place, or asks to be let out.
     pub fn unvouch(&self) {
         if let Some(instance) = self.instance() {

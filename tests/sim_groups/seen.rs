@@ -41,12 +41,15 @@ struct Life {
     claims: BTreeMap<Slot, Option<Instant>>,
     /// Until when the coordinator has to hear what the life said that it gave back.
     heard_by: Option<Instant>,
+    /// Until when it has to give back what an answer may tell it to that it has not heard.
+    unheard_by: Option<Instant>,
 }
 
 impl Life {
     /// Until when it is in: one that does not give back in time is out with all it has.
     fn stays_until(&self) -> Instant {
-        let given_back_by = self.claims.values().flatten().chain(&self.heard_by).min().copied();
+        let known = self.claims.values().flatten();
+        let given_back_by = known.chain(&self.heard_by).chain(&self.unheard_by).min().copied();
         given_back_by.map_or(self.safe_until, |at| at.min(self.safe_until))
     }
 }
@@ -120,6 +123,7 @@ impl Seen {
             safe_until: Instant::from_nanos(0),
             claims: BTreeMap::new(),
             heard_by: None,
+            unheard_by: None,
         };
         self.groups.get_mut(group).expect("a group of the plan").lives.insert(self.lives, life);
         self.lives
@@ -142,6 +146,19 @@ impl Group {
     pub fn vouch(&mut self, life: LifeId, until: Instant) {
         if let Some(life) = self.lives.get_mut(&life) {
             life.safe_until = life.safe_until.max(until);
+        }
+    }
+
+    /// Whether the coordinator keeps it in at `at`, as far as it has heard.
+    pub fn is_safe(&self, life: LifeId, at: Instant) -> bool {
+        self.lives.get(&life).is_some_and(|life| life.stays_until() > at)
+    }
+
+    /// The member asks for an answer that may tell it to give back by then; none when it has heard
+    /// all answers.
+    pub fn unheard(&mut self, life: LifeId, by: Option<Instant>) {
+        if let Some(life) = self.lives.get_mut(&life) {
+            life.unheard_by = by;
         }
     }
 
