@@ -311,8 +311,11 @@ impl Log {
                 }
             }
         }
-        if unsynced.iter().any(|segment| segment.base >= from) {
-            self.0.home.sync().await?;
+        if unsynced.iter().any(|segment| segment.base >= from)
+            && let Err(error) = self.0.home.sync().await
+        {
+            self.0.failed.set(true);
+            return Err(error);
         }
         // What a truncation replaced meanwhile is no longer what was synced.
         // Without its file an epoch is found in the batches, behind the recovery point.

@@ -385,6 +385,39 @@ fn a_failed_write_leaves_nothing_behind_and_a_failed_sync_ends_the_log() {
 }
 
 #[test]
+fn a_failed_sync_of_any_file_or_of_the_directory_ends_the_log() {
+    let mut failed_count = 0;
+    for seed in 0..60 {
+        let world = World::new(seed);
+        let machine = world.machine("host");
+        // Files come first, the directory last: each is the first that fails in some of the worlds.
+        let failing = Faults { sync_error: Chance(250_000), ..Faults::default() };
+        let log = std::rc::Rc::new(std::cell::RefCell::new(None));
+        let kept = log.clone();
+        world.run(machine, |runtime| async move {
+            let (log, _) = open(&runtime, &small()).await;
+            append(&log, &batch(0, 1, 100, 1000)).await;
+            *kept.borrow_mut() = Some(log);
+        });
+        let log = log.borrow_mut().take().expect("it was opened");
+        world.set_faults(machine, failing);
+        let syncing = log.clone();
+        let synced = world.run(machine, |_| async move { syncing.flush().await });
+        world.set_faults(machine, Faults::default());
+        if synced.is_ok() {
+            continue;
+        }
+        failed_count += 1;
+        world.run(machine, |_| async move {
+            assert!(log.is_failed() && log.recovery_point() == Offset::ZERO, "seed {seed}");
+            assert!(log.append(&[batch(1, 1, 20, 1000)]).await.is_err(), "seed {seed}");
+            assert!(log.flush().await.is_err(), "seed {seed}: the next one is no better");
+        });
+    }
+    assert!((20..60).contains(&failed_count), "{failed_count} of 60 failed");
+}
+
+#[test]
 fn what_a_roll_leaves_to_be_synced_waits_for_its_turn() {
     block_on(15, |runtime| async move {
         let (log, _) = open(&runtime, &small()).await;

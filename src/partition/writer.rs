@@ -63,6 +63,10 @@ async fn drain(inner: &Rc<Inner>) {
         if inner.closed.get() {
             return inner.abandon(AppendFailure::NotLeader);
         }
+        if inner.log.is_failed() {
+            // Until the broker is started again: not even a roll is to be tried.
+            return refuse_queued(inner);
+        }
         let mut group = Group::default();
         let now = inner.runtime.wall_clock();
         let mut roll_before = false;
@@ -169,6 +173,11 @@ async fn write(inner: &Rc<Inner>, group: Group) -> Result<(), ()> {
         && let Err(error) = inner.log.append(&group.batches).await
     {
         fail(inner, group.answers, &error).await;
+        return Err(());
+    }
+    if inner.failed.get() {
+        // A sync failed meanwhile: what lies before this may be lost, and so may this.
+        group.answers.into_iter().for_each(|(done, ..)| done(Err(AppendFailure::Storage)));
         return Err(());
     }
     let end = inner.log.end();
@@ -320,7 +329,9 @@ async fn fail(
     for (done, ..) in answers {
         done(Err(AppendFailure::Storage));
     }
-    read_back(inner).await;
+    if !inner.log.is_failed() {
+        read_back(inner).await;
+    }
     // What was queued behind may stand on sequences that were just lost.
     refuse_queued(inner);
 }
