@@ -195,7 +195,8 @@ async fn write(inner: &Rc<Inner>, group: Group) -> Result<(), ()> {
     for (done, appended, acks, batch_end) in group.answers {
         match acks {
             RequiredAcks::All => wait_for_watermark(inner, done, appended, batch_end),
-            RequiredAcks::Leader if sync => wait_for_watermark(inner, done, appended, batch_end),
+            // Also for a duplicate, which adds nothing: the original may be on its way to the disk.
+            RequiredAcks::Leader if waits => wait_for_watermark(inner, done, appended, batch_end),
             RequiredAcks::Leader | RequiredAcks::None => done(Ok(appended)),
         }
     }

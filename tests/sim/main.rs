@@ -68,11 +68,12 @@ const KEPT: [(u64, &str); 5] = [
 ];
 
 /// The same of storms.
-const KEPT_STORMS: [(u64, &str); 7] = [
+const KEPT_STORMS: [(u64, &str); 8] = [
     (149, "a sync that began while a write waited for the disk passed for that write's"),
     (214, "a producer's second batch was taken for its first, which the disk had refused"),
     (884, "a log that could not be opened while the disk was full stayed offline"),
     (23_152, "a sync of a log's directory failed, and the next one passed for its success"),
+    (95_706, "a record sent again with acks=1 was acknowledged before its first copy was synced"),
     (103_221, "while a request waited for one lane another filled: the next one came first"),
     (105_482, "a core whose lane was full was not told that the process ends"),
     (318_001, "a start that a full disk ended was held against the stop that came then"),
