@@ -18,7 +18,7 @@ use corelog::protocol::ErrorCode;
 use corelog::protocol::batch::{BatchView, TimestampType, sequence_after, stamp};
 use corelog::protocol::builder::{BatchBuilder, NewRecord, ProducerStamp};
 use corelog::protocol::compression::{Codec, decompress};
-use corelog::protocol::validate::{Rules, producer_batches};
+use corelog::protocol::validate::{Rules, Spent, producer_batches};
 
 const PRODUCE: i16 = 0;
 const FETCH: i16 = 1;
@@ -278,7 +278,7 @@ fn cases() -> Vec<(String, i16, Vec<u8>)> {
 
 /// The answer that `validate` leads to, in the same words, and the bytes for the log.
 fn ours(records: &Bytes, rules: &Rules, now: i64) -> (i16, Vec<i32>, bool, bool, Option<Bytes>) {
-    match producer_batches(records, rules, Timestamp::from_millis(now), &mut 0) {
+    match producer_batches(records, rules, Timestamp::from_millis(now), &mut Spent::default()) {
         Ok(validated) => (0, Vec::new(), false, true, Some(validated.bytes)),
         Err(refused) => {
             let code = ErrorCode::from(refused.reason) as i16;

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use corelog::base::{LeaderEpoch, Offset};
 use corelog::protocol::batch::{BatchHeader, TimestampType, stamp};
-use corelog::protocol::validate::{Rules, producer_batches};
+use corelog::protocol::validate::{Rules, Spent, producer_batches};
 use criterion::{BenchmarkId, Criterion, Throughput};
 
 use crate::samples::{NOW, batch};
@@ -34,7 +34,9 @@ pub fn run(criterion: &mut Criterion) {
         let (_, bytes) = batch(record_count, value_bytes);
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(BenchmarkId::new("validate", name), |bencher| {
-            bencher.iter(|| producer_batches(&bytes, &rules, NOW, &mut 0).expect("a good batch"));
+            bencher.iter(|| {
+                producer_batches(&bytes, &rules, NOW, &mut Spent::default()).expect("a good batch")
+            });
         });
         group.bench_function(BenchmarkId::new("build", name), |bencher| {
             bencher.iter(|| batch(record_count, value_bytes));

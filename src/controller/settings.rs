@@ -2,6 +2,7 @@
 //!
 //! Source: Kafka's `ConfigAdminManager`, `ConfigHelper`, `ConfigurationControlManager`.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as Replaced;
@@ -209,7 +210,7 @@ pub fn describe_configs(
     let mut seen = BTreeSet::new();
     let results = request.resources.iter().map(|asked| {
         // Some hundred rows each: a small request must not be answered with gigabytes.
-        let described = match seen.insert((asked.resource_type, asked.resource_name.as_str())) {
+        let described = match seen.insert((asked.resource_type, identity(asked))) {
             true => describe_one(image, config, asked),
             false => Err(named_twice()),
         };
@@ -225,6 +226,16 @@ pub fn describe_configs(
         }
     });
     DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+/// What tells a resource from others of its type: a broker's number may be written in many ways.
+fn identity(asked: &DescribeConfigsResource) -> Cow<'_, str> {
+    let name = asked.resource_name.as_str();
+    let is_broker = ResourceKind::from_wire(asked.resource_type) == Some(ResourceKind::Broker);
+    match name.parse::<i32>() {
+        Ok(number) if is_broker => Cow::Owned(number.to_string()),
+        _ => Cow::Borrowed(name),
+    }
 }
 
 fn describe_one(

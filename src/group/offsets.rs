@@ -3,7 +3,7 @@
 //! Invariant: only what is committed to the log is here, so that nobody reads an offset that may
 //! yet be lost. Not here: who may commit (`classic`), transactions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::base::{Timestamp, Uuid};
@@ -109,11 +109,13 @@ impl Offsets {
         })
     }
 
-    /// The answer to a request for offsets. What is not known is no error.
+    /// The answer to a request for offsets. What is not known is no error. The metadata of a
+    /// partition, which may be long, is told once, however often the request names it.
     pub fn fetch(&self, fetch: &Fetch) -> Fetched {
         let known = self.groups.get(&fetch.group);
+        let mut told = BTreeSet::new();
         let topics = match &fetch.topics {
-            Some(asked) => asked.iter().map(|topic| fetch_topic(known, topic)).collect(),
+            Some(asked) => asked.iter().map(|topic| fetch_topic(known, topic, &mut told)).collect(),
             None => known.into_iter().flatten().map(|(name, all)| fetch_all(name, all)).collect(),
         };
         Fetched { group: fetch.group.clone(), error: ErrorCode::None, topics }
@@ -146,12 +148,22 @@ impl Offsets {
     }
 }
 
-fn fetch_topic(known: Option<&Topics>, asked: &FetchTopic) -> FetchedTopic {
+fn fetch_topic<'a>(
+    known: Option<&Topics>,
+    asked: &'a FetchTopic,
+    told: &mut BTreeSet<(&'a str, i32)>,
+) -> FetchedTopic {
     let partitions = known.and_then(|topics| topics.get(&asked.name));
     let is_same_topic = |id: Option<Uuid>| id.is_none() || asked.id.is_none() || id == asked.id;
     let fetched = |partition: &i32| {
         let value = partitions.and_then(|partitions| partitions.get(partition));
-        fetched(*partition, value.filter(|value| is_same_topic(value.topic_id)))
+        let value = value.filter(|value| is_same_topic(value.topic_id));
+        let again = value.is_some() && !told.insert((asked.name.as_str(), *partition));
+        let mut fetched = fetched(*partition, value);
+        if again {
+            fetched.metadata = Str::default();
+        }
+        fetched
     };
     FetchedTopic {
         name: asked.name.clone(),
@@ -207,6 +219,23 @@ mod tests {
             let fetch = Fetch { topics, ..Fetch::of(text("g")) };
             assert_eq!(offsets.fetch(&fetch).topics[0].partitions[0].offset, found, "{asked:?}");
         }
+    }
+
+    #[test]
+    fn the_metadata_of_a_partition_is_told_once() {
+        let mut offsets = Offsets::default();
+        for partition in [0, 1] {
+            let metadata = text("long");
+            let value = OffsetValue { metadata, ..value(7, 0, None) };
+            offsets.apply(&key("a", partition), Some(value));
+        }
+        let topic = |partitions| FetchTopic { name: text("a"), id: None, partitions };
+        let topics = Some(vec![topic(vec![0, 1, 0]), topic(vec![1])]);
+        let fetched = offsets.fetch(&Fetch { topics, ..Fetch::of(text("g")) });
+        let found: Vec<_> = fetched.topics.iter().flat_map(|topic| &topic.partitions).collect();
+        assert!(found.iter().all(|one| one.offset == Some(7)));
+        let told: Vec<&str> = found.iter().map(|one| one.metadata.as_str()).collect();
+        assert_eq!(told, ["long", "long", "", ""]);
     }
 
     #[test]

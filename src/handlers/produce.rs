@@ -18,7 +18,7 @@ use crate::protocol::produce::{
     CurrentLeader, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
     ProduceTopicResponse, RecordError,
 };
-use crate::protocol::validate::{self, Refused, Validated};
+use crate::protocol::validate::{self, Refused, Spent, Validated};
 use crate::protocol::{ErrorCode, Malformed, Message, Str};
 use crate::runtime::local::{first, next_ready};
 use crate::runtime::{Chunk, Recall};
@@ -185,16 +185,14 @@ fn split(
     let mut starts = Vec::new();
     let mut response = ProduceResponse::default();
     let mut shares: Vec<Share> = Vec::new();
-    let mut unpacked_bytes = 0;
+    let mut spent = Spent::default();
     for (topic_place, asked) in request.topics.iter().enumerate() {
         let known = find_topic(&image, asked);
         let mut partitions = Vec::with_capacity(asked.partitions.len());
         for (partition_place, partition) in asked.partitions.iter().enumerate() {
             let index = partition.index;
             let checked = match known {
-                Ok(topic) => {
-                    check(shard, header, topic, index, &partition.records, &mut unpacked_bytes)
-                }
+                Ok(topic) => check(shard, header, topic, index, &partition.records, &mut spent),
                 Err(error) => Err(NotTaken::plain(index, error)),
             };
             match checked {
@@ -255,7 +253,7 @@ fn check(
     topic: &Topic,
     index: i32,
     records: &Bytes,
-    unpacked_bytes: &mut usize,
+    spent: &mut Spent,
 ) -> Result<(PartitionKey, Validated), Box<NotTaken>> {
     if topic.partition(index).is_none() {
         return Err(NotTaken::plain(index, ErrorCode::UnknownTopicOrPartition));
@@ -268,7 +266,7 @@ fn check(
     let settings = shard.topic_settings(topic);
     let now = shard.runtime.wall_clock();
     let rules = settings.rules(header.version);
-    match validate::producer_batches(records, &rules, now, unpacked_bytes) {
+    match validate::producer_batches(records, &rules, now, spent) {
         Ok(validated) if validated.header.is_transactional() => {
             // Transactions are not served: no coordinator can have begun one.
             Err(NotTaken::plain(index, ErrorCode::InvalidTxnState))

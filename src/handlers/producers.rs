@@ -1,5 +1,6 @@
 //! InitProducerId (idempotent producers) and DescribeProducers.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -31,6 +32,10 @@ pub(super) async fn init_producer_id(
         Some("") => refused(ErrorCode::InvalidRequest),
         // There is no transaction coordinator; this is what a client sees while there is none.
         Some(_) => refused(ErrorCode::CoordinatorNotAvailable),
+        // An id goes with its epoch (`KafkaApis.handleInitProducerIdRequest`).
+        None if (request.producer_id == -1) != (request.producer_epoch == -1) => {
+            refused(ErrorCode::InvalidRequest)
+        }
         None => match next_producer_id(shard).await {
             Some(producer_id) => {
                 let response = InitProducerIdResponse::default();
@@ -71,6 +76,8 @@ pub(super) async fn describe(
     let mut response = DescribeProducersResponse::default();
     let mut questions = Vec::new();
     let mut places = Vec::new();
+    // A partition may have ten thousand producers: a small request must not list them often.
+    let mut seen = BTreeSet::new();
     for asked in &request.topics {
         let topic = image.topic_named(&asked.name);
         let is_a_name = check_name(&asked.name).is_ok();
@@ -78,6 +85,7 @@ pub(super) async fn describe(
         for index in &asked.partition_indexes {
             let known = topic.filter(|topic| topic.partition(*index).is_some());
             let error = match known {
+                Some(topic) if !seen.insert((topic.id, *index)) => ErrorCode::InvalidRequest,
                 Some(topic) => {
                     let key = PartitionKey { topic: topic.id, partition: *index };
                     questions.push((key, ()));

@@ -87,7 +87,12 @@ impl Shard {
                 Answer::DeleteRecords(done)
             }
             Ask::Producers(keys) => {
-                Answer::Producers(keys.into_iter().map(|key| self.producers_of(key)).collect())
+                let mut lists = Vec::with_capacity(keys.len());
+                for key in keys {
+                    lists.push(self.producers_of(key));
+                    self.runtime.pass().await;
+                }
+                Answer::Producers(lists)
             }
             Ask::Sizes => Answer::Sizes(
                 self.partitions().iter().map(|p| (p.key(), p.log().size_bytes())).collect(),

@@ -21,8 +21,8 @@
 //!   with compressed ones; Kafka stores them as they are.
 //! - Bytes that do not begin like a batch are refused for their partition; Kafka then refuses all
 //!   partitions of the request.
-//! - At most [`RECORD_ERROR_COUNT_MAX`] refused records are listed, and a batch that unpacks to
-//!   more than [`Rules::unpacked_bytes_max`] leaves for it is refused.
+//! - At most [`RECORD_ERROR_COUNT_MAX`] refused records of a request are listed, and a batch that
+//!   unpacks to more than [`Rules::unpacked_bytes_max`] leaves for it is refused.
 //!
 //! Invariant: the ordinary batch, uncompressed and with the producer's timestamps, is walked once
 //! and passed on as it came: nothing is copied or allocated.
@@ -176,18 +176,28 @@ pub fn claims_transaction(records: &[u8]) -> bool {
     BatchHeader::parse(records).is_ok_and(|header| header.is_transactional())
 }
 
+/// What the batches of one request have come to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Spent {
+    /// Bytes that its compressed batches were unpacked to.
+    pub unpacked_bytes: usize,
+    /// Refused records that its answer lists.
+    pub record_error_count: usize,
+}
+
 /// Checks the records of one partition of a Produce request; see the module's header.
 ///
 /// Null records are the same as none. Bytes behind the batch that are no whole batch are dropped,
 /// as Kafka does.
 ///
-/// `unpacked_bytes` counts what the request's compressed batches were unpacked to so far: a few
-/// kilobytes may become hundreds of megabytes, and a request may hold thousands of them.
+/// `spent` counts what the request's batches came to so far: a few kilobytes may be unpacked to
+/// hundreds of megabytes, or be refused in a thousand words, and a request may hold thousands of
+/// them.
 pub fn producer_batches(
     records: &Bytes,
     rules: &Rules,
     now: Timestamp,
-    unpacked_bytes: &mut usize,
+    spent: &mut Spent,
 ) -> Result<Validated, Refused> {
     let size_bytes = only_batch(records, rules.produce_version)?;
     let bytes = records.slice(..size_bytes);
@@ -196,7 +206,7 @@ pub fn producer_batches(
     check_header(&batch.header)?;
 
     let target = rules.compression.unwrap_or_else(|| source.into());
-    let fate = decide(&batch, source, target.codec, rules, now, unpacked_bytes)?;
+    let fate = decide(&batch, source, target.codec, rules, now, spent)?;
     let (header, bytes, rewritten) = match fate {
         Fate::Rebuild { payload } => {
             let (header, bytes) = rebuild(&batch.header, &payload, target, rules, now)?;
@@ -313,13 +323,13 @@ fn decide<'a>(
     target: Codec,
     rules: &Rules,
     now: Timestamp,
-    unpacked_bytes: &mut usize,
+    spent: &mut Spent,
 ) -> Result<Fate<'a>, Refused> {
     if source == target && source != Codec::None {
-        return check_in_place(batch, rules, now, unpacked_bytes);
+        return check_in_place(batch, rules, now, spent);
     }
-    let payload = unpack(batch, rules, unpacked_bytes)?;
-    let walked = walk(&batch.header, &payload, rules, now)?;
+    let payload = unpack(batch, rules, spent)?;
+    let walked = walk(&batch.header, &payload, rules, now, spent)?;
     Ok(if source == target { walked.keep_or_rebuild(payload) } else { Fate::Rebuild { payload } })
 }
 
@@ -328,7 +338,7 @@ fn check_in_place<'a>(
     batch: &BatchView<'a>,
     rules: &Rules,
     now: Timestamp,
-    unpacked_bytes: &mut usize,
+    spent: &mut Spent,
 ) -> Result<Fate<'a>, Refused> {
     let header = &batch.header;
     let times_can_be_trusted = header.timestamp_type() == TimestampType::Create
@@ -339,8 +349,8 @@ fn check_in_place<'a>(
     if times_can_be_trusted && !rules.compacted {
         return Ok(Fate::Keep { max_timestamp: header.max_timestamp });
     }
-    let payload = unpack(batch, rules, unpacked_bytes)?;
-    let walked = walk(header, &payload, rules, now)?;
+    let payload = unpack(batch, rules, spent)?;
+    let walked = walk(header, &payload, rules, now, spent)?;
     Ok(walked.keep_or_rebuild(payload))
 }
 
@@ -348,11 +358,11 @@ fn check_in_place<'a>(
 fn unpack<'a>(
     batch: &BatchView<'a>,
     rules: &Rules,
-    unpacked_bytes: &mut usize,
+    spent: &mut Spent,
 ) -> Result<Cow<'a, [u8]>, Refused> {
-    let left = rules.unpacked_bytes_max.saturating_sub(*unpacked_bytes);
+    let left = rules.unpacked_bytes_max.saturating_sub(spent.unpacked_bytes);
     let payload = decompress(batch, left);
-    *unpacked_bytes += match &payload {
+    spent.unpacked_bytes += match &payload {
         Ok(Cow::Borrowed(_)) | Err(DecompressError::UnknownCodec(_)) => 0,
         Ok(Cow::Owned(unpacked)) => unpacked.len(),
         Err(DecompressError::TooLarge { .. }) => left,
@@ -395,9 +405,11 @@ fn walk(
     payload: &[u8],
     rules: &Rules,
     now: Timestamp,
+    spent: &mut Spent,
 ) -> Result<Walked, Refused> {
     let mut walked = Walked { max_timestamp: -1, dense: true };
-    let mut faults = Faults::default();
+    let listed_max = RECORD_ERROR_COUNT_MAX.saturating_sub(spent.record_error_count);
+    let mut faults = Faults { listed_max, ..Faults::default() };
     for (index, record) in Records::new(payload, header.record_count).enumerate() {
         let record = record.map_err(|error| match error {
             // Kafka's readers of numbers fail in a way that it has no code for.
@@ -427,6 +439,7 @@ fn walk(
             });
         }
     }
+    spent.record_error_count += faults.listed.len();
     match faults.into_refusal() {
         Some(refused) => Err(refused),
         None => Ok(walked),
@@ -447,6 +460,7 @@ fn out_of_window(offset: i64, timestamp: i64, rules: &Rules, now: Timestamp) -> 
 #[derive(Default)]
 struct Faults {
     listed: Vec<RefusedRecord>,
+    listed_max: usize,
     count: usize,
     has_timestamp_fault: bool,
 }
@@ -456,7 +470,7 @@ impl Faults {
     fn add(&mut self, index: usize, reason: Reason, message: impl FnOnce() -> String) {
         self.count += 1;
         self.has_timestamp_fault |= reason == Reason::InvalidTimestamp;
-        if self.listed.len() < RECORD_ERROR_COUNT_MAX {
+        if self.listed.len() < self.listed_max {
             let batch_index = i32::try_from(index).unwrap_or(i32::MAX);
             self.listed.push(RefusedRecord { batch_index, message: Some(message()) });
         }

@@ -17,11 +17,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use corelog::protocol::{ApiKey, Str};
+use corelog::protocol::builder::{BatchBuilder, NewRecord, ProducerStamp};
+use corelog::protocol::produce::{ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic};
+use corelog::protocol::{ApiKey, ErrorCode, Str};
 use corelog::runtime::sim::World;
 use corelog::runtime::{Lanes, Runtime};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
@@ -30,9 +33,9 @@ use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, DescribeConfigsRequest, ElectLeadersRequest,
-    FindCoordinatorRequest, IncrementalAlterConfigsRequest, JoinGroupRequest, ListOffsetsRequest,
-    OffsetCommitRequest,
+    ApiVersionsRequest, CreateTopicsRequest, DescribeConfigsRequest, DescribeProducersRequest,
+    ElectLeadersRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest, JoinGroupRequest,
+    ListOffsetsRequest, OffsetCommitRequest,
 };
 
 use client::Connection;
@@ -45,6 +48,9 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Virtual time within which all is answered.
 const WITHIN: Duration = Duration::from_secs(60);
+
+/// Producers of the topic whose producers are asked for.
+const PRODUCERS: i64 = 100;
 
 const BROKER: i8 = 4;
 const TOPIC: i8 = 2;
@@ -61,6 +67,9 @@ async fn ask<Q: kafka_protocol::protocol::Encodable>(
     question: Q,
 ) -> usize {
     let mut connection = Connection::open(&runtime).await;
+    if key == ApiKey::DescribeProducers {
+        fill_with_producers(&runtime, &mut connection).await;
+    }
     if key == ApiKey::JoinGroup {
         // The topic of groups is made for who asks for a coordinator.
         let find = FindCoordinatorRequest::default().with_key(text("g".to_owned()));
@@ -74,6 +83,37 @@ async fn ask<Q: kafka_protocol::protocol::Encodable>(
     let header = connection.send_cold(ApiKey::ApiVersions, 2, &alive).await.expect("sent");
     connection.receive_body(&header).await.expect("the broker lives");
     answer.len()
+}
+
+/// Makes the topic `t`, and has many producers write to it.
+async fn fill_with_producers(runtime: &Runtime, connection: &mut Connection) {
+    let name = || text("t".to_owned());
+    let topic = CreatableTopic::default()
+        .with_name(name().into())
+        .with_num_partitions(1)
+        .with_replication_factor(1);
+    let create = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(5000);
+    let header = connection.send_cold(ApiKey::CreateTopics, 6, &create).await.expect("sent");
+    connection.receive_body(&header).await.expect("answered");
+    runtime.sleep(Duration::from_secs(5)).await;
+    for id in 0..PRODUCERS {
+        let stamp = ProducerStamp { id, epoch: 0, base_sequence: 0 };
+        let mut builder = BatchBuilder::new().producer(stamp);
+        let timestamp = runtime.wall_clock().to_wire();
+        builder.append(&NewRecord { timestamp, value: Some(b"v"), ..NewRecord::default() });
+        let records = builder.build().expect("a small batch");
+        let topic = ProduceTopic {
+            name: name(),
+            topic_id: None,
+            partitions: vec![ProducePartition { index: 0, records }],
+        };
+        let topics = vec![topic];
+        let produce =
+            ProduceRequest { acks: 1, timeout_ms: 5000, topics, ..ProduceRequest::default() };
+        let header = connection.send(9, &produce).await.expect("sent");
+        let answer: ProduceResponse = connection.receive(&header).await.expect("answered");
+        assert_eq!(answer.topics[0].partitions[0].error, ErrorCode::None);
+    }
 }
 
 /// Asks a broker of its own.
@@ -139,6 +179,30 @@ fn one_resource_that_is_named_often() {
         .with_include_synonyms(true)
         .with_include_documentation(true);
     check("a resource that is named often", ApiKey::DescribeConfigs, 4, question);
+}
+
+#[test]
+fn a_broker_whose_number_is_written_in_many_ways() {
+    let resource = |zeros: usize| {
+        DescribeConfigsResource::default()
+            .with_resource_type(BROKER)
+            .with_resource_name(text(format!("{}1", "0".repeat(zeros))))
+            .with_configuration_keys(None)
+    };
+    let question = DescribeConfigsRequest::default()
+        .with_resources((0..2000).map(resource).collect())
+        .with_include_synonyms(true)
+        .with_include_documentation(true);
+    check("a number in many ways", ApiKey::DescribeConfigs, 4, question);
+}
+
+#[test]
+fn one_partition_whose_producers_are_asked_for_often() {
+    let topic = TopicRequest::default()
+        .with_name(text("t".to_owned()).into())
+        .with_partition_indexes(vec![0; 50_000]);
+    let question = DescribeProducersRequest::default().with_topics(vec![topic]);
+    check("producers of a partition", ApiKey::DescribeProducers, 0, question);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use corelog::protocol::builder::{BatchBuilder, NewRecord, ProducerStamp};
 use corelog::protocol::compression::{Codec, Compression, compress, decompress, decompress_bytes};
 use corelog::protocol::record::{ControlType, EndMarker, HeaderView, Outcome, Records};
 use corelog::protocol::timestamps::{first_at_or_after, max_timestamp_record};
-use corelog::protocol::validate::{Rules, claims_transaction, producer_batches};
+use corelog::protocol::validate::{Rules, Spent, claims_transaction, producer_batches};
 use corelog::runtime::sim::Random;
 
 use crate::samples::fixture;
@@ -150,7 +150,9 @@ fn rules(bytes: &[u8]) -> Rules {
 
 fn produce(input: &Bytes) -> bool {
     let _ = claims_transaction(input);
-    let Ok(valid) = producer_batches(input, &rules(input), NOW, &mut 0) else { return false };
+    let Ok(valid) = producer_batches(input, &rules(input), NOW, &mut Spent::default()) else {
+        return false;
+    };
     let view = BatchView::parse(&valid.bytes).expect("a valid batch is one");
     assert!(view.is_intact(), "a valid batch has its checksum");
     assert_eq!(view.header, valid.header, "the header is the batch's");

@@ -56,7 +56,7 @@ fn put(batch: &Bytes, at: usize, field: &[u8]) -> Bytes {
 }
 
 fn outcome(bytes: &Bytes, rules: &Rules) -> Result<Validated, Refused> {
-    let validated = producer_batches(bytes, rules, NOW, &mut 0)?;
+    let validated = producer_batches(bytes, rules, NOW, &mut Spent::default())?;
     let batch = BatchView::parse(&validated.bytes).expect("a batch");
     assert_eq!(batch.header, validated.header);
     assert!(batch.is_intact());
@@ -348,17 +348,35 @@ fn the_batches_of_a_request_unpack_to_so_much_together() {
     let bytes = sample(BatchBuilder::new().compression(Codec::Zstd));
     // Compressed records are looked at where times have to be.
     let rules = Rules { timestamp_before_max_ms: i64::MAX - 1, ..RULES };
-    let mut one = 0;
-    producer_batches(&bytes, &rules, NOW, &mut one).expect("passes");
+    let mut spent = Spent::default();
+    producer_batches(&bytes, &rules, NOW, &mut spent).expect("passes");
+    let one = spent.unpacked_bytes;
     assert!(one > 0);
     let rules = Rules { unpacked_bytes_max: 2 * one + one / 2, ..rules };
-    let mut unpacked = 0;
-    let mut next = || producer_batches(&bytes, &rules, NOW, &mut unpacked);
+    let mut spent = Spent::default();
+    let mut next = || producer_batches(&bytes, &rules, NOW, &mut spent);
     assert!(next().is_ok() && next().is_ok());
     assert_eq!(next().expect_err("too much").reason, Reason::MessageTooLarge);
     assert_eq!(next().expect_err("nothing is left").reason, Reason::MessageTooLarge);
     let plain = sample(BatchBuilder::new());
-    assert!(producer_batches(&plain, &rules, NOW, &mut unpacked).is_ok());
+    assert!(producer_batches(&plain, &rules, NOW, &mut spent).is_ok());
+}
+
+#[test]
+fn the_refused_records_of_a_request_are_listed_to_so_many_together() {
+    let mut builder = BatchBuilder::new();
+    for _ in 0..600 {
+        builder.append(&NewRecord { timestamp: 4, ..NewRecord::default() });
+    }
+    let bytes = builder.build().expect("builds");
+    let rules = Rules { timestamp_before_max_ms: 0, ..RULES };
+    let mut spent = Spent::default();
+    let listed: Vec<usize> = (0..3)
+        .map(|_| producer_batches(&bytes, &rules, NOW, &mut spent).expect_err("too old"))
+        .inspect(|refused| assert_eq!(refused.reason, Reason::InvalidTimestamp))
+        .map(|refused| refused.record_errors.len())
+        .collect();
+    assert_eq!(listed, [600, 400, 0]);
 }
 
 #[test]
@@ -386,7 +404,7 @@ fn no_bytes_make_validation_panic() {
             }
             let bytes = changed(&bytes.into(), |_| ());
             for rules in &rules {
-                let _ = producer_batches(&bytes, rules, NOW, &mut 0);
+                let _ = producer_batches(&bytes, rules, NOW, &mut Spent::default());
             }
             claims_transaction(&bytes);
         }
