@@ -27,7 +27,7 @@ use crate::handlers::{self, Client, Lender, Response};
 use crate::mesh::memory::{Amount, Held, RequestMemory};
 use crate::mesh::{Attentive, Shard};
 use crate::protocol::ApiKey;
-use crate::runtime::local::{Notice, Share, first};
+use crate::runtime::local::{Notice, Share, first, is_unwinding};
 use crate::runtime::{Accepted, Chunk, StreamReader, StreamWriter};
 
 use frames::{FrameError, Frames};
@@ -89,6 +89,34 @@ struct Slot {
     turn: RefCell<Option<Share>>,
 }
 
+/// A request that is due an answer. One that fails in its midst closes its connection: nobody
+/// waits for it for ever, and what it held is given back.
+struct Due {
+    connection: Rc<Connection>,
+    slot: Rc<Slot>,
+}
+
+impl Drop for Due {
+    fn drop(&mut self) {
+        if is_unwinding() {
+            self.connection.fill(&self.slot, Response::Close);
+        }
+    }
+}
+
+/// A connection that counts as open.
+struct Open {
+    shard: Rc<Shard>,
+    client: Rc<Client>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.client.standing.end(&self.shard);
+        self.shard.counters.connections_open.sub(1);
+    }
+}
+
 /// Serves one connection to its end, or until it moves to another core.
 pub async fn serve(shard: Rc<Shard>, client: Rc<Client>, accepted: Accepted) {
     let peer = accepted.peer;
@@ -96,8 +124,10 @@ pub async fn serve(shard: Rc<Shard>, client: Rc<Client>, accepted: Accepted) {
         shard.counters.connections_total.add(1);
     }
     shard.counters.connections_open.add(1);
+    let open = Open { shard, client };
+    let Open { shard, client } = &open;
     let mut here = accepted;
-    while let Some((connection, to)) = serve_here(&shard, &client, here).await {
+    while let Some((connection, to)) = serve_here(shard, client, here).await {
         match shard.runtime.move_connection(connection, to) {
             Ok(()) => {
                 shard.counters.connections_moved_total.add(1);
@@ -110,8 +140,6 @@ pub async fn serve(shard: Rc<Shard>, client: Rc<Client>, accepted: Accepted) {
             }
         }
     }
-    client.standing.end(&shard);
-    shard.counters.connections_open.sub(1);
 }
 
 /// Serves one connection to its end; or until no request is under way and it would better live on
@@ -305,19 +333,19 @@ impl Connection {
         let lender = lends.then(|| self.lender.clone());
         let handled = handlers::handle(self.shard.clone(), client.clone(), frame, lender);
         let mut handled = Box::pin(handled);
+        let due = Due { connection: self.clone(), slot };
         let waker = std::task::Waker::noop();
         let mut cx = std::task::Context::from_waker(waker);
         if let Poll::Ready(response) = handled.as_mut().poll(&mut cx) {
-            return self.fill(&slot, response);
+            return self.fill(&due.slot, response);
         }
         if key.is_some_and(handlers::waits_for_others) {
             // The group has what was asked now, and the answer may be minutes away.
-            slot.share.take();
+            due.slot.share.take();
         }
-        let connection = self.clone();
         self.shard.runtime.spawn("request", async move {
             let response = handled.await;
-            connection.fill(&slot, response);
+            due.connection.fill(&due.slot, response);
         });
     }
 

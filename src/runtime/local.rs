@@ -350,6 +350,11 @@ pub async fn next_turn() {
     .await;
 }
 
+/// Whether what is dropped now is dropped by a panic.
+pub fn is_unwinding() -> bool {
+    std::thread::panicking()
+}
+
 /// The output of `future` when it is ready now. It must be awaited later if it is not: this poll
 /// registers nobody to wake.
 pub fn next_ready<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
