@@ -14,7 +14,7 @@ use crate::kraft::batch::{Batch, BatchError, Body};
 use crate::kraft::clean::{Deletions, SegmentFile, SnapshotFile};
 use crate::kraft::control::ControlRecord;
 use crate::kraft::{Loaded, SnapshotId};
-use crate::protocol::batch::BatchView;
+use crate::protocol::batch::{BatchView, whole_batch_bytes};
 use crate::runtime::{Disk, File, OpenMode, is_no_room};
 
 use super::MetadataLogError;
@@ -179,7 +179,8 @@ impl LogFiles {
         Ok(())
     }
 
-    /// Appends batches that begin at the log's end, `base`; returns once they are on disk.
+    /// Appends batches that begin at the log's end, `base`; returns once they are on disk. Each is
+    /// there before the next one is written: a crash tears the last one in the file at most.
     pub(super) async fn append(
         &mut self,
         base: Offset,
@@ -198,13 +199,21 @@ impl LogFiles {
         let Some(active) = &mut self.active else { return Ok(()) };
         let path = self.path.join(segment_name(active.base));
         let io = MetadataLogError::io(&path);
-        if let Err(error) = active.file.write_at(active.size_bytes, &[bytes]).await {
-            // A part of it may be there; the next append takes its place.
-            let is_undone =
-                is_no_room(&error) && active.file.truncate(active.size_bytes).await.is_ok();
-            return Err(if is_undone { MetadataLogError::Full(path) } else { io(error) });
+        let (begin, mut rest) = (active.size_bytes, bytes);
+        while !rest.is_empty() {
+            let size_bytes = whole_batch_bytes(&rest).unwrap_or(rest.len());
+            let batch = rest.split_to(size_bytes.min(rest.len()));
+            let position = begin + length - (batch.len() + rest.len()) as u64;
+            if let Err(error) = active.file.write_at(position, &[batch]).await {
+                // A part of it may be there; the next append takes its place. What was synced
+                // before it must not come back.
+                let is_undone = is_no_room(&error)
+                    && active.file.truncate(begin).await.is_ok()
+                    && (position == begin || active.file.sync().await.is_ok());
+                return Err(if is_undone { MetadataLogError::Full(path) } else { io(error) });
+            }
+            active.file.sync().await.map_err(&io)?;
         }
-        active.file.sync().await.map_err(&io)?;
         active.size_bytes += length;
         if let Some(last) = self.segments.last_mut() {
             last.size_bytes = active.size_bytes;
