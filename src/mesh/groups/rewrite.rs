@@ -100,6 +100,8 @@ async fn rewrite(host: &Rc<Host>, shard: &Rc<Shard>) -> io::Result<u64> {
         }
         shard.runtime.pass().await;
     }
+    // Before what they were copied from goes: that may have been on disk for long.
+    host.partition.flush().await?;
     log.advance_start(end).await?;
     shard.checkpoints_stale.set(true);
     host.partition.apply_retention(shard.runtime.wall_clock()).await?;
