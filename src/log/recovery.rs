@@ -243,9 +243,11 @@ impl Loader<'_> {
                 self.opened.rebuilt_index_count += 1;
             }
             let trusted = if is_unsure { recovery_point } else { Offset::ZERO };
-            let checked = self.check_segment(candidate, trusted).await?;
-            checked_end = Some(checked.end);
             let next_base = candidates.get(at + 1).map(|next| next.segment.base);
+            // All of it was synced once: no loss of power explains what is wrong with it.
+            let was_synced = next_base.is_some_and(|base| base <= recovery_point);
+            let checked = self.check_segment(candidate, trusted, was_synced).await?;
+            checked_end = Some(checked.end);
             // A power cut may take a segment's end and leave the next one. What is compacted has
             // gaps of its own, but none where the journal has a batch.
             let may_have_gap = self.setup.config.compact_policy
@@ -256,7 +258,8 @@ impl Loader<'_> {
                     end = %checked.end,
                     "a segment reaches into the next one: what it has from there on is not read");
             }
-            if is_unsure && next_base.is_some() && (checked.is_damaged || has_gap) {
+            let goes_on = !is_unsure || was_synced || next_base.is_none();
+            if !goes_on && (checked.is_damaged || has_gap) {
                 let behind = candidates.split_off(at + 1);
                 tracing::warn!(directory = %self.home.directory().display(), end = %checked.end,
                     segments = behind.len(), "segments behind a damaged one are deleted");
@@ -278,12 +281,14 @@ impl Loader<'_> {
         self.home.sync().await
     }
 
-    /// Checks a segment's batches and cuts it behind the last good one. Index entries below
+    /// Checks a segment's batches and cuts it behind the last good one; one that `was_synced` and
+    /// closed only of blank room: who reads what is no batch there is told. Index entries below
     /// `trusted` are kept.
     async fn check_segment(
         &mut self,
         candidate: &Candidate,
         trusted: Offset,
+        was_synced: bool,
     ) -> io::Result<Checked> {
         let segment = &candidate.segment;
         self.checked.insert(segment.base);
@@ -315,14 +320,18 @@ impl Loader<'_> {
             segment.write_indexes_if_due().await?;
             end = Some(meta.last_offset.next());
         }
-        let cut = scan.position();
+        let mut cut = scan.position();
         self.opened.scanned_bytes += cut - begin;
         let is_damaged = cut < candidate.file_bytes && !scan.rest_is_blank().await?;
+        if is_damaged && was_synced {
+            tracing::warn!(directory = %self.home.directory().display(), segment = %segment.base,
+                position = cut, "a closed segment is damaged: what follows there is not read");
+            cut = candidate.file_bytes;
+        } else if is_damaged {
+            self.opened.truncated_bytes += candidate.file_bytes - cut;
+        }
         if cut < candidate.file_bytes {
             file.truncate(cut).await?;
-        }
-        if is_damaged {
-            self.opened.truncated_bytes += candidate.file_bytes - cut;
         }
         segment.set_size_bytes(cut);
         segment.finish(&self.setup.config).await?;
@@ -396,7 +405,7 @@ impl Loader<'_> {
             return Ok((last, end));
         }
         self.opened.rebuilt_index_count += 1;
-        let checked = self.check_segment(&last, Offset::ZERO).await?;
+        let checked = self.check_segment(&last, Offset::ZERO, false).await?;
         Ok((last, checked.end))
     }
 

@@ -93,6 +93,34 @@ fn segments_behind_a_damaged_one_go_with_it() {
 }
 
 #[test]
+fn damage_in_a_segment_that_was_synced_and_closed_takes_no_other_with_it() {
+    block_on(7, |runtime| async move {
+        let config = LogConfig { segment_bytes: 500, ..small() };
+        let (log, _) = open(&runtime, &config).await;
+        for n in 0..6 {
+            append(&log, &batch(n, 1, 100, 1000)).await;
+        }
+        log.flush().await.expect("it flushes");
+        let (end, bases) = (log.end(), log.segment_bases());
+        assert_eq!(bases.len(), 3);
+        drop(log);
+        // The last batch of the closed segment that the check looks at, though all of it is synced.
+        let name = format!("{:020}.log", bases[1].get());
+        let mut bytes = file(&runtime, &name).await.expect("it is there");
+        let at = bytes.len() - 1;
+        bytes[at] ^= 1;
+        put(&runtime, &name, &bytes).await;
+        let again = Setup { recovery_point: bases[2], ..setup(&config) };
+        let (log, opened) = Log::open(&runtime, again).await.expect("it opens");
+        assert_eq!((log.end(), log.segment_bases()), (end, bases.clone()));
+        assert_eq!((opened.truncated_bytes, opened.removed_segment_count), (0, 0));
+        assert_eq!(file(&runtime, &name).await, Some(bytes), "nothing is cut off");
+        let behind = read_all(&log, bases[2], end, 1 << 20).await;
+        assert_eq!(behind.len() as u64, end.get() - bases[2].get());
+    });
+}
+
+#[test]
 fn a_roll_that_fails_half_way_takes_nothing_from_the_segment_that_goes_on() {
     block_on(14, |runtime| async move {
         let in_the_way = std::path::Path::new(DIRECTORY).join("00000000000000000001.timeindex");

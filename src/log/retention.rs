@@ -64,12 +64,18 @@ impl Log {
         reason: Reason,
         high_watermark: Offset,
     ) -> io::Result<usize> {
-        let doomed = self.doomed(reason, high_watermark).await?;
-        let Some(last) = doomed.last().cloned() else { return Ok(0) };
-        if self.behind(last.base).is_none() {
-            // A log is never without a segment.
-            self.roll_within(turn).await?;
+        let mut doomed = self.doomed(reason, high_watermark).await?;
+        let is_last = |segment: &Rc<Segment>| self.behind(segment.base).is_none();
+        if doomed.last().is_some_and(is_last) {
+            // A log is never without a segment. Where there is no room for one, the others go.
+            let rolled = self.roll_within(turn).await;
+            if rolled.is_err() && doomed.len() > 1 {
+                doomed.pop();
+            } else {
+                rolled?;
+            }
         }
+        let Some(last) = doomed.last().cloned() else { return Ok(0) };
         let Some(first_kept) = self.behind(last.base) else { return Ok(0) };
         self.raise_start(turn, first_kept.base).await?;
         let directory = self.0.home.directory();
@@ -123,7 +129,11 @@ impl Log {
     async fn raise_start(&self, turn: &Share, to: Offset) -> io::Result<()> {
         if to > self.start() {
             self.0.start.set(to);
-            self.change_epochs(turn, |epochs| epochs.truncate_start(to)).await?;
+            // The start has moved; the next start of the broker cuts the file as well.
+            if let Err(error) = self.change_epochs(turn, |epochs| epochs.truncate_start(to)).await {
+                let directory = self.0.home.directory();
+                tracing::warn!(directory = %directory.display(), %error, "epochs not written");
+            }
         }
         Ok(())
     }
@@ -132,15 +142,27 @@ impl Log {
     /// the way must leave no gap.
     pub(super) async fn remove_segments(&self, segments: Vec<Rc<Segment>>) -> io::Result<()> {
         let mut bases = Vec::with_capacity(segments.len());
+        let mut marked = Ok(());
         for segment in &segments {
+            // One whose name stays is still there at the next start: it stays in the log, and so do
+            // those behind it.
+            let home = &self.0.home;
+            let renamed = home.rename(segment.base, ENDINGS[0], &marked_name(ENDINGS[0])).await;
+            marked = renamed.map(drop);
+            if marked.is_err() {
+                break;
+            }
             self.0.segments.borrow_mut().remove(&segment.base);
             self.0.snapshots.borrow_mut().remove(&segment.base);
             segment.close_file();
-            mark_deleted(&self.0.home, segment.base).await?;
             bases.push(segment.base);
+            marked = mark_deleted(home, segment.base).await;
+            if marked.is_err() {
+                break;
+            }
         }
         self.remove_later(bases);
-        Ok(())
+        marked
     }
 
     /// Removes the files of `bases` that are marked deleted, after the delay.
@@ -160,9 +182,14 @@ impl Log {
     }
 }
 
+/// The ending of a file that is to be removed.
+fn marked_name(ending: &str) -> String {
+    format!("{ending}.deleted")
+}
+
 async fn remove_marked(home: &Home, base: Offset) {
     for ending in ENDINGS {
-        if let Err(error) = home.remove(base, &format!("{ending}.deleted")).await {
+        if let Err(error) = home.remove(base, &marked_name(ending)).await {
             tracing::error!(segment = %base, ending, %error, "file not removed");
         }
     }
@@ -171,7 +198,7 @@ async fn remove_marked(home: &Home, base: Offset) {
 /// Gives a segment's files their `.deleted` names.
 pub(super) async fn mark_deleted(home: &Home, base: Offset) -> io::Result<()> {
     for ending in ENDINGS {
-        home.rename(base, ending, &format!("{ending}.deleted")).await?;
+        home.rename(base, ending, &marked_name(ending)).await?;
     }
     Ok(())
 }

@@ -303,6 +303,8 @@ impl Segment {
         if config.preallocate {
             self.trim().await?;
         }
+        // A sync beside this covers nothing of it.
+        self.unsynced.set(true);
         self.release_memory();
         Ok(())
     }
@@ -331,6 +333,7 @@ impl Segment {
         let file = self.file().await?;
         if file.size_bytes().await? > self.size_bytes.get() {
             file.truncate(self.size_bytes.get()).await?;
+            self.unsynced.set(true);
         }
         Ok(())
     }
