@@ -1,5 +1,6 @@
 //! How core 0 brings the broker up, and keeps it until it is told to end.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub(super) async fn run(shard: &Rc<Shard>) -> Result<(), Failure> {
     let (mut metadata, image) = opened.map_err(|error| Failure(error.to_string()))?;
     let is_new = image.topic_count() == 0;
     let was_clean = take_clean_shutdown(&disk, &directory).await? || is_new;
-    let checkpoints = read_checkpoints(&disk, &directory).await?;
+    let checkpoints = read_checkpoints(&disk, &directory, &image).await?;
     let journals = find_journals(shard, &directory, was_clean).await?;
     sort_directories(shard, &directory, &image).await?;
     let registration = registration(shard, &config, &metadata);
@@ -173,30 +174,55 @@ fn remove_journals_later(shard: &Rc<Shard>, start: Arc<StartUp>) {
     });
 }
 
-async fn read_checkpoints(disk: &Disk, directory: &Path) -> Result<Checkpoints, Failure> {
-    let mut checkpoints = Checkpoints::default();
-    for (name, file) in [
-        (checkpoint::RECOVERY_POINT_FILE, &mut checkpoints.recovery_points),
-        (checkpoint::LOG_START_FILE, &mut checkpoints.log_starts),
-        (checkpoint::HIGH_WATERMARK_FILE, &mut checkpoints.high_watermarks),
-    ] {
-        let path = directory.join(name);
-        let bytes = match disk.read(&path).await {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => {
-                return Err(Failure(format!("{} can not be read ({error})", path.display())));
-            }
-        };
-        match checkpoint::parse(&bytes) {
-            Ok(lines) => *file = lines,
-            // All that is lost is a short cut: the logs are checked from their start.
-            Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "a damaged checkpoint is ignored");
-            }
-        }
+async fn read_checkpoints(
+    disk: &Disk,
+    directory: &Path,
+    image: &Image,
+) -> Result<Checkpoints, Failure> {
+    let ids = directory.join(checkpoint::TOPIC_IDS_FILE);
+    let others: BTreeSet<(String, i32)> = read_lines(disk, &ids, checkpoint::parse_topic_ids)
+        .await?
+        .into_iter()
+        .filter(|((name, _), id)| image.topic_named(name).is_some_and(|topic| topic.id != *id))
+        .map(|(place, _)| place)
+        .collect();
+    for (topic, partition) in &others {
+        // Most likely the process was killed soon after the topic was deleted and made anew.
+        tracing::warn!(topic, partition, file = %ids.display(),
+            "the checkpoints are those of another topic of this name, they are ignored");
     }
-    Ok(checkpoints)
+    let read = async |name| {
+        let mut lines = read_lines(disk, &directory.join(name), checkpoint::parse).await?;
+        lines.retain(|place, _| !others.contains(place));
+        Ok(lines)
+    };
+    Ok(Checkpoints {
+        recovery_points: read(checkpoint::RECOVERY_POINT_FILE).await?,
+        log_starts: read(checkpoint::LOG_START_FILE).await?,
+        high_watermarks: read(checkpoint::HIGH_WATERMARK_FILE).await?,
+    })
+}
+
+/// The lines of a checkpoint file; none when it is missing or damaged.
+async fn read_lines<T>(
+    disk: &Disk,
+    path: &Path,
+    parse: impl Fn(&[u8]) -> Result<checkpoint::Lines<T>, checkpoint::Damaged>,
+) -> Result<checkpoint::Lines<T>, Failure> {
+    let bytes = match disk.read(path).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(checkpoint::Lines::new());
+        }
+        Err(error) => {
+            return Err(Failure(format!("{} can not be read ({error})", path.display())));
+        }
+    };
+    Ok(parse(&bytes).unwrap_or_else(|error| {
+        // All that is lost is a short cut: the logs are checked from their start.
+        tracing::warn!(file = %path.display(), %error, "a damaged checkpoint is ignored");
+        checkpoint::Lines::new()
+    }))
 }
 
 /// Removes what deleted topics left behind, and sets aside directories the metadata does not know:

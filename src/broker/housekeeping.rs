@@ -87,7 +87,8 @@ async fn checkpoint_all(shard: &Rc<Shard>) {
                 lines.extend(more);
                 changed |= more_changed;
             }
-            _ => return,
+            // What other cores told is still to be written.
+            _ => return shard.checkpoints_stale.set(true),
         }
     }
     if !changed {
@@ -95,12 +96,13 @@ async fn checkpoint_all(shard: &Rc<Shard>) {
     }
     if let Err(error) = write(shard, &lines).await {
         tracing::error!(%error, "the checkpoint files can not be written");
+        shard.checkpoints_stale.set(true);
     }
     let took_us = shard.runtime.now().since(began).as_micros() as u64;
     tracing::debug!(partitions = lines.len(), took_us, "checkpoints written");
 }
 
-/// Writes the three checkpoint files.
+/// Writes the checkpoint files.
 pub(super) async fn write(shard: &Rc<Shard>, lines: &[CheckpointLine]) -> std::io::Result<()> {
     let disk = shard.runtime.disk();
     let directory = shard.config().log_dir.clone();
@@ -114,6 +116,14 @@ pub(super) async fn write(shard: &Rc<Shard>, lines: &[CheckpointLine]) -> std::i
         (checkpoint::HIGH_WATERMARK_FILE, watermarks),
     ] {
         disk.write_atomically(&directory.join(name), checkpoint::format(&file).as_bytes()).await?;
+    }
+    // Last: until it is there, lines of a topic that was made anew count as the old one's.
+    let ids = lines.iter().map(|line| (place(line), line.topic_id)).collect();
+    let ids = checkpoint::format(&ids);
+    if *shard.checkpointed_ids.borrow() != ids {
+        let path = directory.join(checkpoint::TOPIC_IDS_FILE);
+        disk.write_atomically(&path, ids.as_bytes()).await?;
+        *shard.checkpointed_ids.borrow_mut() = ids;
     }
     Ok(())
 }

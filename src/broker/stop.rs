@@ -56,7 +56,7 @@ pub(super) async fn stop(shard: &Rc<Shard>) -> Result<(), Failure> {
     let directory = shard.config().log_dir.clone();
     let cleaner = directory.join(checkpoint::CLEANER_FILE);
     if disk.read(&cleaner).await.is_err() {
-        disk.write_atomically(&cleaner, checkpoint::format(&Default::default()).as_bytes())
+        disk.write_atomically(&cleaner, checkpoint::format(&checkpoint::Offsets::new()).as_bytes())
             .await
             .map_err(failed)?;
     }

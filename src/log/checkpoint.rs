@@ -7,13 +7,17 @@
 //! orders 1 99
 //! ```
 //!
+//! The lines know topics by name alone. Whose partitions they are is in a file of our own beside
+//! them, in the same format: of a topic that was deleted and made anew, the lines of the old one
+//! say nothing.
+//!
 //! Pure. Source: Kafka's `OffsetCheckpointFile`, `CheckpointFile`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write;
 
-use crate::base::Offset;
+use crate::base::{Offset, Uuid};
 
 /// All below these offsets is synced.
 pub const RECOVERY_POINT_FILE: &str = "recovery-point-offset-checkpoint";
@@ -24,8 +28,15 @@ pub const HIGH_WATERMARK_FILE: &str = "replication-offset-checkpoint";
 /// How far logs were compacted.
 pub const CLEANER_FILE: &str = "cleaner-offset-checkpoint";
 
+/// Whose partitions the lines of the other files are. It is written behind them: a partition whose
+/// lines are of another topic is known by it.
+pub const TOPIC_IDS_FILE: &str = "corelog-checkpoint-topic-ids";
+
+/// A value for each topic and partition.
+pub type Lines<T> = BTreeMap<(String, i32), T>;
+
 /// An offset for each topic and partition.
-pub type Offsets = BTreeMap<(String, i32), Offset>;
+pub type Offsets = Lines<Offset>;
 
 /// Why a file is no checkpoint.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -61,31 +72,39 @@ pub(super) fn lines(bytes: &[u8]) -> Result<Vec<(usize, &str)>, Damaged> {
     }
 }
 
-/// Reads a checkpoint file.
+/// Reads a checkpoint file of offsets.
 pub fn parse(bytes: &[u8]) -> Result<Offsets, Damaged> {
-    let mut offsets = Offsets::new();
+    parse_lines(bytes, |word| Offset::from_wire(word.parse::<i64>().ok()?))
+}
+
+/// Reads the file of topics' ids.
+pub fn parse_topic_ids(bytes: &[u8]) -> Result<Lines<Uuid>, Damaged> {
+    parse_lines(bytes, |word| word.parse().ok())
+}
+
+fn parse_lines<T>(bytes: &[u8], value: impl Fn(&str) -> Option<T>) -> Result<Lines<T>, Damaged> {
+    let mut parsed = Lines::new();
     for (line_number, line) in lines(bytes)? {
         let mut words = line.split_whitespace();
-        let (topic, partition, offset) = (words.next(), words.next(), words.next());
-        let parsed = (|| {
+        let (topic, partition, last) = (words.next(), words.next(), words.next());
+        let parts = (|| {
             let partition = partition?.parse::<i32>().ok()?;
-            let offset = Offset::from_wire(offset?.parse::<i64>().ok()?)?;
-            Some(((topic?.to_owned(), partition), offset))
+            Some(((topic?.to_owned(), partition), value(last?)?))
         })();
-        let (key, offset) = parsed.ok_or(Damaged { line_number })?;
+        let (key, value) = parts.ok_or(Damaged { line_number })?;
         if words.next().is_some() {
             return Err(Damaged { line_number });
         }
-        offsets.insert(key, offset);
+        parsed.insert(key, value);
     }
-    Ok(offsets)
+    Ok(parsed)
 }
 
 /// Writes a checkpoint file.
-pub fn format(offsets: &Offsets) -> String {
-    let mut text = format!("0\n{}\n", offsets.len());
-    for ((topic, partition), offset) in offsets {
-        let _ = writeln!(text, "{topic} {partition} {offset}");
+pub fn format<T: fmt::Display>(lines: &Lines<T>) -> String {
+    let mut text = format!("0\n{}\n", lines.len());
+    for ((topic, partition), value) in lines {
+        let _ = writeln!(text, "{topic} {partition} {value}");
     }
     text
 }
@@ -104,6 +123,9 @@ mod tests {
         assert_eq!(text, "0\n2\na 0 7\nb-c 12 0\n");
         assert_eq!(parse(text.as_bytes()), Ok(offsets));
         assert_eq!(parse(b""), Ok(Offsets::new()));
+        let ids = Lines::from([(("a".to_owned(), 3), Uuid::from_halves(1, 2))]);
+        assert_eq!(parse_topic_ids(format(&ids).as_bytes()), Ok(ids));
+        assert_eq!(parse_topic_ids(b"0\n1\na 0 7\n"), Err(Damaged { line_number: 3 }));
         let cases: [(&[u8], usize); 6] = [
             (b"1\n0\n", 1),
             (b"0\n3\na 0 7\n", 2),

@@ -358,6 +358,7 @@ impl Shard {
         let known = &start.checkpoints;
         Some(CheckpointLine {
             topic: Arc::from(&*topic.name),
+            topic_id: key.topic,
             partition: key.partition,
             recovery_point: known.recovery_points.get(&place).copied()?,
             high_watermark: known.high_watermarks.get(&place).copied().unwrap_or_default(),
@@ -406,6 +407,7 @@ fn line(partition: &Partition) -> CheckpointLine {
     let log_start = log.start();
     CheckpointLine {
         topic: Arc::from(&**partition.topic()),
+        topic_id: partition.key().topic,
         partition: partition.key().partition,
         recovery_point: log.recovery_point(),
         high_watermark: partition.high_watermark(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{CallId, LeaderEpoch, Offset, PartitionKey, ShardId};
+use crate::base::{CallId, LeaderEpoch, Offset, PartitionKey, ShardId, Uuid};
 use crate::group::message::{List, Listed};
 use crate::log::journal::Found;
 use crate::metadata::{Delta, Image};
@@ -211,6 +211,8 @@ pub struct ReadAsk {
 pub struct CheckpointLine {
     /// The partition's topic.
     pub topic: Arc<str>,
+    /// The topic's id.
+    pub topic_id: Uuid,
     /// The partition's number.
     pub partition: i32,
     /// All below it is synced.

@@ -76,6 +76,7 @@ impl Shard {
                     .collect(),
             ),
             Ask::DeleteRecords(orders) => {
+                self.checkpoints_stale.set(true);
                 let mut done = Vec::with_capacity(orders.len());
                 for (key, before) in orders {
                     done.push(match self.served(key) {

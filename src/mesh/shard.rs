@@ -59,6 +59,8 @@ pub struct Shard {
     pub lifecycle: Notice,
     /// Something the checkpoint files tell may have changed since they were written.
     pub checkpoints_stale: Cell<bool>,
+    /// Core 0: what the file of the checkpoints' topic ids says, once this process has written it.
+    pub checkpointed_ids: RefCell<String>,
     pub(super) groups: Groups,
     lanes: Lanes<Envelope>,
     cluster_id: RefCell<Rc<str>>,
@@ -110,6 +112,7 @@ impl Shard {
             exiting: Cell::new(false),
             lifecycle: Notice::new(),
             checkpoints_stale: Cell::new(false),
+            checkpointed_ids: RefCell::default(),
             groups: Groups::default(),
             lanes,
             cluster_id: RefCell::new(Rc::from("")),

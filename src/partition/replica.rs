@@ -333,7 +333,13 @@ impl Partition {
         if to > high_watermark {
             return Err(DeleteRecordsError::OffsetOutOfRange);
         }
-        self.0.log.advance_start(to).await.map_err(|_| DeleteRecordsError::Storage)?;
+        let storage = |_| DeleteRecordsError::Storage;
+        if self.0.journal.is_some() && self.0.log.recovery_point() < to {
+            // The journal alone may have the batch that the new start lies in: a log that a loss of
+            // power left behind its start would begin anew there, without the rest of the batch.
+            self.0.log.flush().await.map_err(storage)?;
+        }
+        self.0.log.advance_start(to).await.map_err(storage)?;
         Ok(self.0.log.start())
     }
 

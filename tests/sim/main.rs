@@ -10,6 +10,7 @@
 //! stop, everything settles within a bounded time.
 
 mod admin;
+mod anew;
 mod audit;
 mod bad_disk;
 mod broker;
