@@ -110,7 +110,7 @@ impl Offsets {
     }
 
     /// The answer to a request for offsets. What is not known is no error. Metadata may be long:
-    /// of partitions that are named again it is told [`METADATA_REPEATS_MAX`] times in all.
+    /// of partitions that are named again it is told `METADATA_REPEATS_MAX` times in all.
     pub fn fetch(&self, fetch: &Fetch) -> Fetched {
         let known = self.groups.get(&fetch.group);
         let mut told = Told::default();
