@@ -13,7 +13,7 @@ use crate::log::segment::Segment;
 use crate::log::walk::Walk;
 use crate::protocol::batch::{BatchError, BatchHeader, BatchView};
 use crate::protocol::record::EndMarker;
-use crate::protocol::timestamps::{Located, Unreadable, first_at_or_after, max_timestamp_record};
+use crate::protocol::timestamps::{Located, first_at_or_after, max_timestamp_record};
 use crate::runtime::FileSlice;
 
 /// What a batch may unpack to when its records are searched: a guard against batches that were
@@ -203,7 +203,7 @@ impl Log {
         segment: &Rc<Segment>,
         mut walk: Walk,
         smallest_max: i64,
-        search: impl Fn(&BatchView<'_>) -> Result<Option<Located>, Unreadable>,
+        search: impl Fn(&BatchView<'_>) -> Option<Located>,
     ) -> io::Result<Option<Found>> {
         self.note_open(segment);
         while let Some((header, position)) = walk.next().await? {
@@ -213,9 +213,7 @@ impl Log {
             }
             let bytes = walk.batch(&header, position).await?;
             let Ok(batch) = BatchView::parse(&bytes) else { return Ok(None) };
-            let found = search(&batch)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-            if let Some(Located { offset, timestamp }) = found {
+            if let Some(Located { offset, timestamp }) = search(&batch) {
                 let epoch = LeaderEpoch::from_wire(header.partition_leader_epoch);
                 return Ok(Some(Found { offset, timestamp, epoch }));
             }

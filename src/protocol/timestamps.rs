@@ -4,12 +4,10 @@
 //! decide, in compressed batches too. With LogAppendTime all records of a batch have its
 //! `max_timestamp`.
 
-use std::fmt;
-
 use crate::base::{Offset, Timestamp};
 use crate::protocol::batch::BatchView;
-use crate::protocol::compression::{DecompressError, decompress};
-use crate::protocol::record::{RecordError, Records};
+use crate::protocol::compression::decompress;
+use crate::protocol::record::Records;
 
 /// A record's place and time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,105 +18,65 @@ pub struct Located {
     pub timestamp: Timestamp,
 }
 
-/// Why the records of a batch can not be read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Unreadable {
-    /// They do not decompress.
-    Compression(DecompressError),
-    /// They are no records.
-    Record(RecordError),
-}
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Compression(error) => error.fmt(f),
-            Self::Record(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Unreadable {}
-
-impl From<DecompressError> for Unreadable {
-    fn from(error: DecompressError) -> Self {
-        Self::Compression(error)
-    }
-}
-
-impl From<RecordError> for Unreadable {
-    fn from(error: RecordError) -> Self {
-        Self::Record(error)
-    }
-}
-
 /// The first record at or behind `from` whose timestamp is `target` or later
 /// (`FileRecords.searchForTimestamp`).
 ///
-/// `from` is the log's start, which may lie within a batch after DeleteRecords. A compressed batch
-/// of more than `size_bytes_max` bytes is found as a whole.
+/// `from` is the log's start, which may lie within a batch after DeleteRecords. A batch whose
+/// records can not be read, or are compressed and of more than `size_bytes_max` bytes, is found as
+/// a whole.
 pub fn first_at_or_after(
     batch: &BatchView<'_>,
     target: Timestamp,
     from: Offset,
     size_bytes_max: usize,
-) -> Result<Option<Located>, Unreadable> {
+) -> Option<Located> {
     let header = &batch.header;
     if header.max_timestamp < target.to_wire() || header.last_offset() < from.to_wire() {
-        return Ok(None);
+        return None;
     }
-    let bytes = match decompress(batch, size_bytes_max) {
-        Ok(bytes) => bytes,
-        Err(DecompressError::TooLarge { .. }) => return Ok(as_a_whole(batch, from)),
-        Err(error) => return Err(error.into()),
-    };
+    let Ok(bytes) = decompress(batch, size_bytes_max) else { return as_a_whole(batch, from) };
     for record in Records::new(&bytes, header.record_count) {
-        let record = record?;
+        let Ok(record) = record else { return as_a_whole(batch, from) };
         let timestamp = header.timestamp_of(&record);
         let offset = header.offset_of(&record);
         if timestamp < target.to_wire() || offset < from.to_wire() {
             continue;
         }
         if let Some(located) = located(offset, timestamp) {
-            return Ok(Some(located));
+            return Some(located);
         }
     }
-    Ok(None)
+    None
 }
 
 /// The first record that has the batch's largest timestamp (`RecordBatch.offsetOfMaxTimestamp`);
-/// `None` for a batch without records or timestamps.
+/// `None` for a batch without records or timestamps. One that can not be read is found as a whole.
 ///
 /// When no record has the timestamp that the header names, the one with the largest counts.
-pub fn max_timestamp_record(
-    batch: &BatchView<'_>,
-    size_bytes_max: usize,
-) -> Result<Option<Located>, Unreadable> {
+pub fn max_timestamp_record(batch: &BatchView<'_>, size_bytes_max: usize) -> Option<Located> {
     let header = &batch.header;
     if header.max_timestamp < 0 {
-        return Ok(None);
+        return None;
     }
-    let bytes = match decompress(batch, size_bytes_max) {
-        Ok(bytes) => bytes,
-        Err(DecompressError::TooLarge { .. }) => return Ok(as_a_whole(batch, Offset::default())),
-        Err(error) => return Err(error.into()),
-    };
+    let whole = || as_a_whole(batch, Offset::default());
+    let Ok(bytes) = decompress(batch, size_bytes_max) else { return whole() };
     let mut largest: Option<(i64, i64)> = None;
     for record in Records::new(&bytes, header.record_count) {
-        let record = record?;
+        let Ok(record) = record else { return whole() };
         let timestamp = header.timestamp_of(&record);
         if largest.is_none_or(|(_, known)| timestamp > known) {
             largest = Some((header.offset_of(&record), timestamp));
         }
         if timestamp == header.max_timestamp {
-            return Ok(located(header.offset_of(&record), timestamp));
+            return located(header.offset_of(&record), timestamp);
         }
     }
-    Ok(largest.and_then(|(offset, timestamp)| located(offset, timestamp)))
+    largest.and_then(|(offset, timestamp)| located(offset, timestamp))
 }
 
-/// Where a batch is that is too large to be searched: whoever reads from its beginning, or from
-/// the log's start within it, misses nothing.
+/// Where a batch is whose records are not searched, as they are too many or none: whoever reads
+/// from its beginning, or from the log's start within it, misses nothing. One such batch, which a
+/// producer may well send, must not hide what lies behind it.
 fn as_a_whole(batch: &BatchView<'_>, from: Offset) -> Option<Located> {
     located(batch.header.base_offset.max(from.to_wire()), batch.header.max_timestamp)
 }
@@ -132,6 +90,7 @@ fn located(offset: i64, timestamp: i64) -> Option<Located> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::batch::HEADER_BYTES;
     use crate::protocol::builder::{BatchBuilder, NewRecord};
     use crate::protocol::compression::Codec;
 
@@ -167,9 +126,9 @@ mod tests {
             for (name, target, from, expected) in cases {
                 let target = Timestamp::from_millis(target);
                 let found = first_at_or_after(&view, target, Offset::new(from), LIMIT);
-                assert_eq!(found, Ok(expected), "{codec:?}: {name}");
+                assert_eq!(found, expected, "{codec:?}: {name}");
             }
-            assert_eq!(max_timestamp_record(&view, LIMIT), Ok(place(51, 40)), "{codec:?}");
+            assert_eq!(max_timestamp_record(&view, LIMIT), place(51, 40), "{codec:?}");
         }
     }
 
@@ -182,10 +141,10 @@ mod tests {
             let target = Timestamp::from_millis(target);
             first_at_or_after(&view, target, Offset::new(from), LIMIT)
         };
-        assert_eq!(find(60, 0), Ok(place(50, 99)));
-        assert_eq!(find(60, 51), Ok(place(51, 99)));
-        assert_eq!(find(100, 0), Ok(None));
-        assert_eq!(max_timestamp_record(&view, LIMIT), Ok(place(50, 99)));
+        assert_eq!(find(60, 0), place(50, 99));
+        assert_eq!(find(60, 51), place(51, 99));
+        assert_eq!(find(100, 0), None);
+        assert_eq!(max_timestamp_record(&view, LIMIT), place(50, 99));
     }
 
     #[test]
@@ -194,14 +153,27 @@ mod tests {
         let view = BatchView::parse(&bytes).expect("a batch");
         let target = Timestamp::from_millis(20);
         let found = first_at_or_after(&view, target, Offset::new(0), 10);
-        assert_eq!(found, Ok(place(50, 40)));
-        assert_eq!(max_timestamp_record(&view, 10), Ok(place(50, 40)));
+        assert_eq!(found, place(50, 40));
+        assert_eq!(max_timestamp_record(&view, 10), place(50, 40));
+    }
+
+    #[test]
+    fn a_batch_that_is_nonsense_within_is_found_as_a_whole() {
+        for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
+            let mut bytes = batch(BatchBuilder::new().compression(codec), &[10, 40, 5]).to_vec();
+            bytes[HEADER_BYTES..].fill(0xff);
+            let view = BatchView::parse(&bytes).expect("a batch");
+            let found =
+                first_at_or_after(&view, Timestamp::from_millis(20), Offset::new(51), LIMIT);
+            assert_eq!(found, place(51, 40), "{codec:?}");
+            assert_eq!(max_timestamp_record(&view, LIMIT), place(50, 40), "{codec:?}");
+        }
     }
 
     #[test]
     fn batches_without_timestamps_have_no_latest_record() {
         let bytes = batch(BatchBuilder::new(), &[-1, -1]);
         let view = BatchView::parse(&bytes).expect("a batch");
-        assert_eq!(max_timestamp_record(&view, LIMIT), Ok(None));
+        assert_eq!(max_timestamp_record(&view, LIMIT), None);
     }
 }
