@@ -262,5 +262,6 @@ async fn sort_directories(shard: &Shard, directory: &Path, image: &Image) -> Res
             Some(names::Directory::Stray | names::Directory::Future) | None => {}
         }
     }
-    Ok(())
+    // Also what the process before has made: its sync may have failed.
+    disk.sync_directory(directory).await.map_err(failed)
 }

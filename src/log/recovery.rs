@@ -26,6 +26,10 @@ use crate::log::snapshots;
 use crate::protocol::batch::BatchHeader;
 use crate::runtime::{Entry, Runtime};
 
+/// How much of a log's end is written again, bytes: more than waits for one sync. What the journal
+/// has of a log is written again whole.
+const WRITTEN_AGAIN_BYTES_MAX: u64 = 256 << 20;
+
 /// A log without a single index entry is this long at most.
 const UNINDEXED_BYTES_MAX: u64 = 4 << 20;
 
@@ -246,7 +250,9 @@ impl Loader<'_> {
             let next_base = candidates.get(at + 1).map(|next| next.segment.base);
             // All of it was synced once: no loss of power explains what is wrong with it.
             let was_synced = next_base.is_some_and(|base| base <= recovery_point);
-            let checked = self.check_segment(candidate, trusted, was_synced).await?;
+            let behind_bytes: u64 = candidates[at + 1..].iter().map(|next| next.file_bytes).sum();
+            let again_from = self.written_again_from(candidate.file_bytes, behind_bytes);
+            let checked = self.check_segment(candidate, trusted, was_synced, again_from).await?;
             checked_end = Some(checked.end);
             // A power cut may take a segment's end and leave the next one. What is compacted has
             // gaps of its own, but none where the journal has a batch.
@@ -271,6 +277,20 @@ impl Loader<'_> {
         Ok(checked_end)
     }
 
+    /// The position from which a segment of `file_bytes` with `behind_bytes` in those behind it is
+    /// written again.
+    fn written_again_from(&self, file_bytes: u64, behind_bytes: u64) -> u64 {
+        let setup = &self.setup;
+        if setup.clean || !setup.is_synced {
+            return u64::MAX;
+        }
+        // Reserved room would count as batches.
+        if setup.config.preallocate || !setup.journaled.is_empty() {
+            return 0;
+        }
+        (file_bytes + behind_bytes).saturating_sub(WRITTEN_AGAIN_BYTES_MAX)
+    }
+
     /// Removes segments, the last one first.
     async fn remove(&mut self, candidates: Vec<Candidate>) -> io::Result<()> {
         for candidate in candidates.into_iter().rev() {
@@ -283,12 +303,13 @@ impl Loader<'_> {
 
     /// Checks a segment's batches and cuts it behind the last good one; one that `was_synced` and
     /// closed only of blank room: who reads what is no batch there is told. Index entries below
-    /// `trusted` are kept.
+    /// `trusted` are kept. What lies behind `again_from` is written again.
     async fn check_segment(
         &mut self,
         candidate: &Candidate,
         trusted: Offset,
         was_synced: bool,
+        again_from: u64,
     ) -> io::Result<Checked> {
         let segment = &candidate.segment;
         self.checked.insert(segment.base);
@@ -296,7 +317,8 @@ impl Loader<'_> {
         segment.forget();
         let begin = self.trusted_position(candidate, trusted).await?;
         let file = segment.file().await?;
-        let mut scan = Scan::new(file.clone(), begin, candidate.file_bytes);
+        let scan = Scan::new(file.clone(), begin, candidate.file_bytes);
+        let mut scan = scan.writing_again_from(again_from);
         let mut end: Option<Offset> = None;
         while let Some(header) = scan.next(self.runtime).await? {
             let position = scan.position() - header.size_bytes() as u64;
@@ -405,7 +427,7 @@ impl Loader<'_> {
             return Ok((last, end));
         }
         self.opened.rebuilt_index_count += 1;
-        let checked = self.check_segment(&last, Offset::ZERO, false).await?;
+        let checked = self.check_segment(&last, Offset::ZERO, false, u64::MAX).await?;
         Ok((last, checked.end))
     }
 

@@ -11,7 +11,7 @@ use crate::log::testing::{
 use crate::log::{AtLeast, Log, LogConfig, ReadError, Setup};
 use crate::protocol::batch::BatchHeader;
 use crate::runtime::Runtime;
-use crate::runtime::sim::{World, block_on};
+use crate::runtime::sim::{Chance, Faults, World, block_on};
 
 #[test]
 fn a_log_cut_at_any_byte_recovers_its_whole_batches() {
@@ -267,6 +267,55 @@ fn damage_in_a_log_that_was_closed_is_no_gap() {
             let mut seen = 0;
             let scanned = log.scan(Offset::ZERO, end, |_, _| seen += 1).await;
             assert!(scanned.is_err() && seen == 1, "{name}: {seen} batches");
+        });
+    }
+}
+
+/// Opens the log as one whose records are promised to be synced.
+async fn open_synced(runtime: &Runtime, recovery_point: Offset) -> Log {
+    let config = LogConfig { index_interval_bytes: 256, ..LogConfig::default() };
+    let again = Setup { is_synced: true, recovery_point, ..setup(&config) };
+    Log::open(runtime, again).await.expect("it opens").0
+}
+
+#[test]
+fn what_a_failed_sync_left_in_the_page_cache_alone_is_written_again_by_the_next_process() {
+    for (value_bytes, synced) in [(100, 0), (100, 3), (1500, 2), (20_000, 2)] {
+        let world = World::new(3);
+        let machine = world.machine("host");
+        let recovery_point = world.run(machine, move |runtime| async move {
+            runtime.disk().create_directories(DIRECTORY.as_ref()).await.expect("room");
+            runtime.disk().sync_directory("/".as_ref()).await.expect("a good disk");
+            let log = open_synced(&runtime, Offset::ZERO).await;
+            for base in 0..synced {
+                append(&log, &batch(base, 1, value_bytes, 1000)).await;
+            }
+            log.flush().await.expect("a good disk")
+        });
+        assert_eq!(recovery_point, offset(synced));
+        let bad = Faults { sync_error: Chance(1_000_000), ..Faults::default() };
+        world.set_faults(machine, bad);
+        world.run(machine, move |runtime| async move {
+            let log = open_synced(&runtime, recovery_point).await;
+            for base in synced..synced + 5 {
+                append(&log, &batch(base, 1, value_bytes, 1000)).await;
+            }
+            assert!(log.flush().await.is_err());
+        });
+        world.set_faults(machine, Faults::default());
+        // The process ends, the machine does not: all can be read.
+        let end = world.run(machine, move |runtime| async move {
+            let log = open_synced(&runtime, recovery_point).await;
+            log.flush().await.expect("a good disk")
+        });
+        assert_eq!(end, offset(synced + 5));
+        world.crash(machine);
+        world.run(machine, move |runtime| async move {
+            let log = open_synced(&runtime, end).await;
+            assert_eq!(log.end(), end, "what was told to be durable is gone");
+            let from = log.start();
+            let count = read_all(&log, from, end, 1 << 20).await.len() as u64;
+            assert_eq!(count, synced + 5);
         });
     }
 }

@@ -21,11 +21,24 @@ pub(super) struct Scan {
     end: u64,
     block: Bytes,
     block_position: u64,
+    /// What is read from here on is written back as it is.
+    written_again_from: u64,
 }
 
 impl Scan {
     pub(super) fn new(file: File, position: u64, end: u64) -> Self {
-        Self { file, position, end, block: Bytes::new(), block_position: position }
+        let block = Bytes::new();
+        Self { file, position, end, block, block_position: position, written_again_from: u64::MAX }
+    }
+
+    /// The same, which also writes what it reads from `position` on back to where it was.
+    ///
+    /// A page whose sync failed counts as clean on Linux: it is read like any other, no later sync
+    /// writes it, and a loss of power takes it. Once written again it is synced again. What is
+    /// checked was in memory then, so it is what the next sync makes durable.
+    pub(super) fn writing_again_from(mut self, position: u64) -> Self {
+        self.written_again_from = position;
+        self
     }
 
     /// Where the last batch ended.
@@ -71,9 +84,17 @@ impl Scan {
     async fn load(&mut self, position: u64, runtime: &Runtime) -> io::Result<()> {
         runtime.pass().await;
         let wanted = self.end.saturating_sub(position).min(BLOCK_BYTES) as usize;
-        self.block = self.file.read_at(position, wanted).await?;
+        self.block = self.read(position, wanted).await?;
         self.block_position = position;
         Ok(())
+    }
+
+    async fn read(&self, position: u64, wanted: usize) -> io::Result<Bytes> {
+        let bytes = self.file.read_at(position, wanted).await?;
+        if position + bytes.len() as u64 > self.written_again_from && !bytes.is_empty() {
+            self.file.write_at(position, std::slice::from_ref(&bytes)).await?;
+        }
+        Ok(bytes)
     }
 
     /// The checksum of the batch at the position; `None` when the file ends within it.
@@ -86,7 +107,7 @@ impl Scan {
         while reached < end {
             runtime.pass().await;
             let wanted = (end - reached).min(BLOCK_BYTES) as usize;
-            let piece = self.file.read_at(reached, wanted).await?;
+            let piece = self.read(reached, wanted).await?;
             if piece.is_empty() {
                 return Ok(None);
             }

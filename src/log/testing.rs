@@ -81,6 +81,7 @@ pub(super) fn setup(config: &LogConfig) -> Setup {
         log_start: Offset::ZERO,
         clean: false,
         journaled: Vec::new(),
+        is_synced: false,
     }
 }
 

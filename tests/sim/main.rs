@@ -222,6 +222,8 @@ impl Run {
                     read_error: chance(fails.reads),
                     write_error: chance(fails.writes),
                     sync_error: chance(fails.syncs),
+                    rename_error: chance(fails.writes),
+                    ..Faults::default()
                 };
                 world.set_faults(machine, faults);
                 world.run_for(lasts);

@@ -117,8 +117,7 @@ impl LogFiles {
         let io = MetadataLogError::io(&path);
         let mode = if is_last { OpenMode::Write } else { OpenMode::Read };
         let file = self.disk.open(&path, mode).await.map_err(&io)?;
-        let mut reader =
-            Reader { file: &file, position: 0, buffer: BytesMut::new(), at_end: false };
+        let mut reader = Reader::new(&file);
         let (mut new_bytes, mut first) = (0, None);
         let torn = loop {
             match reader.next().await.map_err(&io)? {
@@ -142,9 +141,13 @@ impl LogFiles {
         let size_bytes = reader.position;
         if torn {
             file.truncate(size_bytes).await.map_err(&io)?;
-            file.sync().await.map_err(&io)?;
         }
         if is_last {
+            // If its sync failed it is in the page cache alone, and no sync writes it unless it is
+            // written again. Those before it were synced before it was written.
+            let last = std::mem::take(&mut reader.last);
+            file.write_at(size_bytes - last.len() as u64, &[last]).await.map_err(&io)?;
+            file.sync().await.map_err(&io)?;
             self.segments[index].size_bytes = size_bytes;
             let since = first.unwrap_or_default();
             self.active = Some(Active { base: segment.base, file, size_bytes, since });
@@ -393,15 +396,21 @@ struct Reader<'a> {
     position: u64,
     buffer: BytesMut,
     at_end: bool,
+    /// The batch before it.
+    last: Bytes,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(file: &'a File) -> Self {
+        Self { file, position: 0, buffer: BytesMut::new(), at_end: false, last: Bytes::new() }
+    }
+
     /// The next batch and its size; `None` at the end of the file.
     async fn next(&mut self) -> io::Result<Result<Option<(Batch, u64)>, BatchError>> {
         loop {
             match Batch::decode(&self.buffer) {
                 Ok((batch, length)) => {
-                    let _ = self.buffer.split_to(length);
+                    self.last = self.buffer.split_to(length).freeze();
                     self.position += length as u64;
                     return Ok(Ok(Some((batch, length as u64))));
                 }

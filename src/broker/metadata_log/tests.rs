@@ -1,4 +1,4 @@
-//! The metadata log on a real disk.
+//! The metadata log on a real disk, and on a simulated one that fails.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use crate::base::LeaderEpoch;
 use crate::metadata::record::{NoOp, TopicCreated};
 use crate::runtime::OpenMode;
 use crate::runtime::real;
+use crate::runtime::sim::{Chance, Faults, World};
 
 macro_rules! fixtures {
     ($($name:literal),*) => {
@@ -140,6 +141,38 @@ fn a_torn_append_is_cut_off_and_a_damaged_one_is_refused() {
         file.write_at(100, &[bytes::Bytes::from_static(b"x")]).await.expect("written");
         let refused = refusal(&runtime, how(&path)).await;
         assert!(refused.contains("checksum"), "{refused}");
+    });
+}
+
+#[test]
+fn an_append_whose_sync_failed_is_written_again_by_the_next_process() {
+    let world = World::new(1);
+    let machine = world.machine("host");
+    let place = Path::new("/data");
+    let fails = world.run(machine, move |runtime| async move {
+        let log = open(&runtime, place).await;
+        runtime.disk().sync_directory(Path::new("/")).await.expect("a good disk");
+        log
+    });
+    world.set_faults(machine, Faults { sync_error: Chance(1_000_000), ..Faults::default() });
+    world.run(machine, move |_| async move {
+        let mut log = fails;
+        // Longer than a page: what is appended next writes its last page again, not the others.
+        assert!(log.append((0..300).map(topic).collect()).await.is_err());
+        assert!(log.append(vec![topic(300)]).await.is_err(), "it takes nothing more");
+    });
+    world.set_faults(machine, Faults::default());
+    // What was read once must be there for good: others were told of it.
+    let has_topics = world.run(machine, move |runtime| async move {
+        let mut log = open(&runtime, place).await;
+        log.append(vec![topic(301)]).await.expect("a good disk");
+        log.image().topic_named("t299").is_some()
+    });
+    assert!(has_topics, "it is in the page cache");
+    world.crash(machine);
+    world.run(machine, move |runtime| async move {
+        let log = open(&runtime, place).await;
+        assert_eq!(log.image().topic_count(), 301);
     });
 }
 

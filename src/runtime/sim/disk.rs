@@ -165,6 +165,7 @@ impl Disk {
     /// its half-done states are not simulated.
     pub async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.turn().await;
+        self.fail(self.faults(from).rename_error)?;
         let (from_directory, from_name) = tree::parent(&self.files.root, from)?;
         let (to_directory, to_name) = tree::parent(&self.files.root, to)?;
         let node = from_directory.entry(from_name).ok_or(io::ErrorKind::NotFound)?;
@@ -407,6 +408,10 @@ impl File {
             disk.delay(10_000..=100_000).await;
         }
         disk.until_it_moves().await;
+        let read_wait = disk.faults(path).read_wait;
+        if !read_wait.is_zero() {
+            disk.clock.sleep(read_wait).await;
+        }
         disk.fail(disk.faults(path).read_error)?;
         Ok(inode.read(position, length).into())
     }

@@ -1,6 +1,8 @@
 //! What may go wrong by chance: all of it never, unless a test says otherwise. Kills and power cuts
 //! are not left to chance; the test orders them.
 
+use std::time::Duration;
+
 use super::executor::Clock;
 
 /// How often something goes wrong, in a million times. Zero draws nothing from the seed.
@@ -24,4 +26,8 @@ pub struct Faults {
     /// A sync of a file fails with EIO; what it should have written is never on disk, unless it is
     /// written again. One of a directory makes nothing durable.
     pub sync_error: Chance,
+    /// Renaming a file or directory fails with EIO, before anything is changed.
+    pub rename_error: Chance,
+    /// Every read of a file takes so much longer.
+    pub read_wait: Duration,
 }
