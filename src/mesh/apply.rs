@@ -4,15 +4,16 @@
 //! change.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Offset, PartitionKey};
+use crate::base::{Offset, PartitionKey, Uuid};
 use crate::log::OpenError;
 use crate::log::journal::Entry;
-use crate::log::names::{deleted_directory_name, directory_name};
+use crate::log::names::{deleted_directory_name, directory_name, stray_directory_name};
 use crate::log::partition_metadata;
 use crate::mesh::message::{Answer, CheckpointLine, StartUp};
 use crate::mesh::shard::{PartitionSlot, Shard};
@@ -183,7 +184,14 @@ impl Shard {
     ) -> Result<Partition, NotOpened> {
         let directory = self.directory(&topic.name, key.partition);
         let disk = self.runtime.disk();
-        partition_metadata::check_or_write(&disk, &directory, key.topic).await?;
+        let mut checked = partition_metadata::check_or_write(&disk, &directory, key.topic).await;
+        if let Err(partition_metadata::Mismatch::OtherTopic { found, .. }) = checked
+            && self.image().topic(found).is_none()
+        {
+            self.set_aside(&directory, topic, key.partition, found).await.map_err(OpenError::Io)?;
+            checked = partition_metadata::check_or_write(&disk, &directory, key.topic).await;
+        }
+        checked?;
         let state = topic.partitions.get(&key.partition);
         let state = state.ok_or_else(|| NotOpened::For("it is not in the metadata".to_owned()))?;
         let open = OpenPartition {
@@ -221,6 +229,23 @@ impl Shard {
         Ok(partition)
     }
 
+    /// Makes room for a partition where the directory of a deleted topic of its name still is: it
+    /// is renamed, never removed (`LogManager.isStrayKraftReplica`).
+    async fn set_aside(
+        &self,
+        directory: &Path,
+        topic: &Topic,
+        partition: i32,
+        found: Uuid,
+    ) -> io::Result<()> {
+        let name = stray_directory_name(&topic.name, partition, self.runtime.random_uuid());
+        let stray = self.config().log_dir.join(name);
+        tracing::warn!(directory = %directory.display(), topic_id = %found, to = %stray.display(),
+            "the directory is of a topic of this name that was deleted, it is set aside: remove it \
+             when it is not needed");
+        self.runtime.disk().rename(directory, &stray).await
+    }
+
     /// What the journals have of a partition that was not closed.
     fn journaled(&self, key: PartitionKey, known: Known) -> Vec<Entry> {
         match &*self.start_up().borrow() {
@@ -254,11 +279,11 @@ impl Shard {
             for partition in topic.partitions.keys() {
                 let key = PartitionKey { topic: topic.id, partition: *partition };
                 if self.owner(key) == self.id() {
-                    self.delete(key, topic).await;
+                    self.delete_once_open(key, topic).await;
                 }
             }
         }
-        let mut new = VecDeque::new();
+        let (mut new, mut later) = (VecDeque::new(), VecDeque::new());
         for key in &delta.partitions_changed {
             if self.owner(*key) != self.id() {
                 continue;
@@ -267,7 +292,9 @@ impl Shard {
             if self.slot(*key).is_none() {
                 let known = Known { clean: true, ..Known::default() };
                 self.put_partition(*key, PartitionSlot::Opening);
-                new.push_back((*key, topic.clone(), known));
+                let is_taken = self.is_taken(&self.directory(&topic.name, key.partition), *key);
+                let these = if is_taken { &mut later } else { &mut new };
+                these.push_back((*key, topic.clone(), known));
             } else if let (Some(partition), Some(state)) =
                 (self.partition(*key), topic.partitions.get(&key.partition))
             {
@@ -276,6 +303,38 @@ impl Shard {
         }
         self.open_some_at_once(new).await;
         self.apply_settings(&image, delta);
+        if !later.is_empty() {
+            let shard = self.clone();
+            self.runtime.spawn("opening partitions", async move {
+                for (key, topic, _) in &later {
+                    shard.until_free(&shard.directory(&topic.name, key.partition), *key).await;
+                }
+                // Some may be deleted by now.
+                later.retain(|(key, ..)| shard.slot(*key).is_some());
+                shard.open_some_at_once(later).await;
+            });
+        }
+    }
+
+    /// Deletes a topic's partition; in the background if its log is still being checked, which may
+    /// take minutes after a crash: nothing else waits for it but a topic of the same name.
+    async fn delete_once_open(self: &Rc<Self>, key: PartitionKey, topic: &Arc<Topic>) {
+        if !matches!(self.slot(key), Some(PartitionSlot::Opening)) {
+            return self.delete(key, topic).await;
+        }
+        let directory = self.directory(&topic.name, key.partition);
+        if self.is_taken(&directory, key) {
+            // Nothing was made of it yet.
+            self.remove_partition(key);
+            return;
+        }
+        self.begin_leaving(directory.clone(), key);
+        let (shard, topic) = (self.clone(), topic.clone());
+        self.runtime.spawn("topic removal", async move {
+            shard.opened(key).await;
+            shard.delete(key, &topic).await;
+            shard.end_leaving(&directory);
+        });
     }
 
     fn apply_settings(self: &Rc<Self>, image: &Image, delta: &Delta) {
@@ -302,7 +361,6 @@ impl Shard {
     /// Takes a deleted topic's partition out of service: its directory is renamed at once, and
     /// removed after `file.delete.delay.ms`.
     async fn delete(self: &Rc<Self>, key: PartitionKey, topic: &Topic) {
-        self.opened(key).await;
         let removed = self.remove_partition(key);
         self.checkpoints_stale.set(true);
         let mut delay = Duration::ZERO;

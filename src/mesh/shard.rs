@@ -1,7 +1,8 @@
 //! Everything one core owns.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,8 @@ pub struct Shard {
     start_up: RefCell<Option<Arc<StartUp>>>,
     journal: RefCell<Option<Journal>>,
     opened: Notice,
+    /// Directories of partitions of deleted topics whose logs are still being opened.
+    leaving: RefCell<BTreeMap<PathBuf, PartitionKey>>,
     tick: Notice,
     ticking: Cell<bool>,
     tick_waiters: Cell<usize>,
@@ -123,6 +126,7 @@ impl Shard {
             start_up: RefCell::default(),
             journal: RefCell::default(),
             opened: Notice::new(),
+            leaving: RefCell::default(),
             tick: Notice::new(),
             ticking: Cell::new(false),
             tick_waiters: Cell::new(0),
@@ -308,6 +312,30 @@ impl Shard {
     /// Waits until the partition's log is no longer being opened.
     pub async fn opened(&self, key: PartitionKey) {
         while let Some(PartitionSlot::Opening) = self.slot(key) {
+            self.opened.notified().await;
+        }
+    }
+
+    /// The directory is that of a deleted topic's partition until
+    /// [`end_leaving`](Self::end_leaving).
+    pub(super) fn begin_leaving(&self, directory: PathBuf, key: PartitionKey) {
+        self.leaving.borrow_mut().insert(directory, key);
+    }
+
+    /// The directory is free for a topic of the same name.
+    pub(super) fn end_leaving(&self, directory: &Path) {
+        self.leaving.borrow_mut().remove(directory);
+        self.opened.notify();
+    }
+
+    /// Whether the directory is still that of another partition, of a deleted topic.
+    pub(super) fn is_taken(&self, directory: &Path, key: PartitionKey) -> bool {
+        self.leaving.borrow().get(directory).is_some_and(|leaving| *leaving != key)
+    }
+
+    /// Waits until the directory is no other partition's.
+    pub(super) async fn until_free(&self, directory: &Path, key: PartitionKey) {
+        while self.is_taken(directory, key) {
             self.opened.notified().await;
         }
     }

@@ -1,5 +1,7 @@
-//! What checkpoints say of a topic's start: it outlives a kill, and not the topic.
+//! What a topic leaves behind: its checkpoints outlive a kill, but neither they nor its directory
+//! get in the way of the next topic of its name.
 
+use std::path::Path;
 use std::time::Duration;
 
 use corelog::base::Offset;
@@ -8,12 +10,13 @@ use corelog::protocol::fetch::{FetchPartition, FetchRequest, FetchResponse, Fetc
 use corelog::protocol::produce::{ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic};
 use corelog::protocol::{ApiKey, ErrorCode, Str};
 use corelog::runtime::Runtime;
-use corelog::runtime::sim::World;
+use corelog::runtime::sim::{Chance, Faults, World};
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteTopicsRequest};
 
+use crate::admin::create;
 use crate::broker;
 use crate::client::{Connection, PAUSE};
 use crate::topic::{TOPIC, find_topic, topic_name};
@@ -103,6 +106,62 @@ fn checkpoints_of_a_deleted_topic_say_nothing_of_the_next_one_of_its_name() {
     world.kill(first);
     broker::start(&world, machine, 2, config);
     let found = world.run(clients, |runtime| async move { fetch(&runtime).await });
+    assert_eq!(found, (ErrorCode::None, Offset::from_wire(3)), "three records were acknowledged");
+}
+
+#[test]
+fn a_directory_that_could_not_be_renamed_is_not_in_the_way_of_the_next_topic_of_its_name() {
+    let world = World::new(3);
+    let (machine, clients) = (world.machine("broker"), world.machine("clients"));
+    let config = broker::config(&broker::PLACE.map(str::to_owned));
+    let (first, _) = broker::start(&world, machine, 2, config.clone());
+    world.run(clients, |runtime| async move { write(&runtime, 10).await });
+    let directory = Path::new("/data/numbers-0");
+    let failing = Faults { rename_error: Chance(1_000_000), ..Faults::default() };
+    world.set_faults_below(machine, directory, Some(failing));
+    world.run(clients, |runtime| async move {
+        delete_topic(&runtime).await;
+        runtime.sleep(PAUSE).await;
+    });
+    world.set_faults_below(machine, directory, None);
+    world.run(clients, |runtime| async move { write(&runtime, 3).await });
+    let three = (ErrorCode::None, Offset::from_wire(3));
+    assert_eq!(world.run(clients, |runtime| async move { fetch(&runtime).await }), three);
+    world.kill(first);
+    broker::start(&world, machine, 2, config);
+    assert_eq!(world.run(clients, |runtime| async move { fetch(&runtime).await }), three);
+    let names = world.files(machine).into_keys().map(|path| path.display().to_string());
+    let is_old = |name: &String| name.contains("-stray/") && name.ends_with(".log");
+    assert_eq!(names.filter(is_old).count(), 1, "the directory is set aside, not removed");
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_its_log_is_checked_keeps_nobody_else_waiting() {
+    let world = World::new(4);
+    let (machine, clients) = (world.machine("broker"), world.machine("clients"));
+    let config = broker::config(&broker::PLACE.map(str::to_owned));
+    let (first, _) = broker::start(&world, machine, 2, config.clone());
+    world.run(clients, |runtime| async move { write(&runtime, 10).await });
+    world.kill(first);
+    let directory = Path::new("/data/numbers-0");
+    let slow = Faults { read_wait: Duration::from_secs(100), ..Faults::default() };
+    world.set_faults_below(machine, directory, Some(slow));
+    broker::start(&world, machine, 2, config);
+    let began = world.now();
+    world.run(clients, |runtime| async move {
+        delete_topic(&runtime).await;
+        assert_eq!(create(runtime, "wanted").await, ErrorCode::None);
+    });
+    let took = world.now().since(began);
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    world.set_faults_below(machine, directory, None);
+    let found = world.run(clients, |runtime| async move {
+        // It is made anew, deleted and made anew while the first one is still there.
+        find_topic(&runtime, 1).await;
+        delete_topic(&runtime).await;
+        write(&runtime, 3).await;
+        fetch(&runtime).await
+    });
     assert_eq!(found, (ErrorCode::None, Offset::from_wire(3)), "three records were acknowledged");
 }
 
