@@ -10,6 +10,8 @@ mod housekeeping;
 mod listen;
 pub mod metadata_log;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

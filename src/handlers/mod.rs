@@ -143,6 +143,8 @@ pub async fn handle(
             return Response::Close;
         }
     };
+    #[cfg(test)]
+    break_in_tests(&header).await;
     match route(&shard, &client, &header, body, lender).await {
         Ok(response) => response,
         Err(error) => {
@@ -152,6 +154,20 @@ pub async fn handle(
                 "request does not decode");
             Response::Close
         }
+    }
+}
+
+/// Clients whose requests fail in their midst, in tests: at once, and once they have waited.
+#[cfg(test)]
+pub(crate) const BREAKING: [&str; 2] = ["breaks at once", "breaks later"];
+
+#[cfg(test)]
+async fn break_in_tests(header: &RequestHeader) {
+    let client = header.client_id.as_deref().unwrap_or_default();
+    assert_ne!(client, BREAKING[0]);
+    if client == BREAKING[1] {
+        crate::runtime::local::next_turn().await;
+        panic!("it breaks");
     }
 }
 
