@@ -176,6 +176,8 @@ fn overrides(random: &mut Random, is_durable: bool) -> Vec<String> {
         let durable = ["corelog.durability=sync", "log.flush.interval.messages=1"];
         overrides.push(pick(aside, &durable).to_owned());
     }
+    let rewrite_bytes = pick(&mut random.clone(), &[1024, 4096, 16_777_216]);
+    overrides.push(format!("corelog.offsets.rewrite.bytes={rewrite_bytes}"));
     overrides
 }
 

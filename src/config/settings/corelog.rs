@@ -36,7 +36,7 @@ pub const ROWS: &[Setting] = &[
          answers not sent yet. When it is used up, sockets are not read, and peers that stand in \
          the way for seconds are let go; a single request may be larger than the share of a core.",
     ),
-    long("corelog.offsets.rewrite.bytes", number(16_777_216)).at_least(65_536).works(
+    long("corelog.offsets.rewrite.bytes", number(16_777_216)).at_least(1024).works(
         "What is written to a partition of `__consumer_offsets`, in bytes, before the records that \
          still count are written again and all before them is let go. It takes at least four times \
          what was kept the last time.",
