@@ -43,7 +43,6 @@ async fn open(runtime: &Runtime) -> Log {
         log_start: Offset::ZERO,
         clean: false,
         journaled: Vec::new(),
-        is_synced: false,
     };
     let (log, _) = Log::open(runtime, setup).await.expect("a new log opens");
     log.begin_epoch(LeaderEpoch::ZERO, Offset::ZERO).await;

@@ -78,7 +78,6 @@ impl Life {
             log_start: model.start,
             clean: model.was_closed,
             journaled: Vec::new(),
-            is_synced: false,
         };
         let (log, opened) = Log::open(&runtime, setup).await.expect("it opens");
         if last == Farewell::PowerCut {

@@ -14,15 +14,19 @@ use bytes::Bytes;
 
 use crate::base::{LeaderEpoch, Offset, Timestamp};
 use crate::log::epochs::{self, Epochs};
-use crate::log::home::Home;
+use crate::log::home::{Home, ignore_missing};
 use crate::log::message::{AppendBatch, BatchMeta, LogConfig, OpenError, Opened, Setup};
 use crate::log::recovery;
 use crate::log::segment::{self, Segment, WriteError};
-use crate::runtime::Runtime;
 use crate::runtime::local::{Budget, Share};
+use crate::runtime::{OpenMode, Runtime};
 
 /// Old segments of one log whose files stay open for readers.
 const OPEN_OLD_COUNT_MAX: usize = 2;
+
+/// Left in a log's directory when a sync of it failed: the next process writes what it finds there
+/// again. It need not outlive the page cache.
+pub(super) const SYNC_FAILED_FILE: &str = "corelog-sync-failed";
 
 /// A partition's log on its core. Clones are the same log.
 #[derive(Clone)]
@@ -94,7 +98,24 @@ impl Log {
             parts: RefCell::default(),
         }));
         log.remove_later(loaded.removed);
+        if loaded.sync_failed {
+            // The mark goes once no later process could be misled.
+            log.flush().await?;
+            ignore_missing(log.0.home.disk.remove_file(&log.0.home.join(SYNC_FAILED_FILE)).await)?;
+        }
         Ok((log, loaded.opened))
+    }
+
+    /// Closes the log behind a sync that failed: a later one would pass for its success, in this
+    /// process or, as the mark is there, the next.
+    async fn close_after_failed_sync(&self) {
+        self.0.failed.set(true);
+        let path = self.0.home.join(SYNC_FAILED_FILE);
+        if let Err(error) = self.0.home.disk.open(&path, OpenMode::Create).await {
+            tracing::error!(file = %path.display(), %error,
+                "it can not be marked that a sync failed: before the broker is started again, the \
+                 machine should be, so that nothing is believed that is not on the disk");
+        }
     }
 
     /// The first offset that can be read; it may lie within a batch, or within a segment.
@@ -306,7 +327,7 @@ impl Log {
                 // Retention or a deleted topic took it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !self.holds(segment) => {}
                 Err(error) => {
-                    self.0.failed.set(true);
+                    self.close_after_failed_sync().await;
                     return Err(error);
                 }
             }
@@ -314,7 +335,7 @@ impl Log {
         if unsynced.iter().any(|segment| segment.base >= from)
             && let Err(error) = self.0.home.sync().await
         {
-            self.0.failed.set(true);
+            self.close_after_failed_sync().await;
             return Err(error);
         }
         // What a truncation replaced meanwhile is no longer what was synced.

@@ -73,10 +73,6 @@ pub struct Setup {
     /// Where the batches begin that the journal has of this log, ascending: if one of them is not
     /// in the files, nothing behind it counts ([`journal`](super::journal)).
     pub journaled: Vec<Offset>,
-    /// Whether what a producer is told to be written was synced (`flush.messages`), or is in the
-    /// journal. Then what is checked is also written again, as a sync of an earlier process may
-    /// have failed.
-    pub is_synced: bool,
 }
 
 /// What opening a log took.

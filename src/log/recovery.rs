@@ -16,6 +16,7 @@ use crate::log::epochs::{self, Epochs};
 use crate::log::home::Home;
 use crate::log::index::{Entry as _, OffsetEntry, TimeEntry};
 use crate::log::leftovers;
+use crate::log::log::SYNC_FAILED_FILE;
 use crate::log::message::{BatchMeta, OpenError, Opened, Setup};
 use crate::log::names::parse_file_name;
 use crate::log::partition_metadata;
@@ -25,10 +26,6 @@ use crate::log::segment::{self, Segment, Sizes};
 use crate::log::snapshots;
 use crate::protocol::batch::BatchHeader;
 use crate::runtime::{Entry, Runtime};
-
-/// How much of a log's end is written again, bytes: more than waits for one sync. What the journal
-/// has of a log is written again whole.
-const WRITTEN_AGAIN_BYTES_MAX: u64 = 256 << 20;
 
 /// A log without a single index entry is this long at most.
 const UNINDEXED_BYTES_MAX: u64 = 4 << 20;
@@ -46,6 +43,8 @@ pub(super) struct Loaded {
     pub(super) removed: Vec<Offset>,
     /// Segments that were changed, and are to be synced.
     pub(super) changed: Vec<Rc<Segment>>,
+    /// Whether a sync of an earlier process failed: all is to be synced before it is served.
+    pub(super) sync_failed: bool,
 }
 
 /// A segment in the directory.
@@ -67,13 +66,15 @@ struct Loader<'a> {
     opened: Opened,
     removed: Vec<Offset>,
     checked: BTreeSet<Offset>,
+    /// Whether a sync of an earlier process failed: what is checked is written again.
+    sync_failed: bool,
 }
 
 /// Opens what is in the directory, which is made when it is missing.
 pub(super) async fn load(
     runtime: &Runtime,
     home: &Rc<Home>,
-    setup: Setup,
+    mut setup: Setup,
 ) -> Result<Loaded, OpenError> {
     let directory = setup.directory.clone();
     let found = match home.disk.list(&directory).await {
@@ -84,6 +85,8 @@ pub(super) async fn load(
         found => found?,
     };
     let entries = leftovers::tidy(home, found).await?;
+    let sync_failed = has(&entries, SYNC_FAILED_FILE);
+    setup.clean &= !sync_failed;
     let loader = Loader {
         runtime,
         home,
@@ -93,6 +96,7 @@ pub(super) async fn load(
         opened: Opened::default(),
         removed: Vec::new(),
         checked: BTreeSet::new(),
+        sync_failed,
     };
     Ok(loader.load(&entries).await?)
 }
@@ -190,6 +194,7 @@ impl Loader<'_> {
             opened: self.opened,
             removed: self.removed,
             changed,
+            sync_failed: self.sync_failed,
         })
     }
 
@@ -250,9 +255,7 @@ impl Loader<'_> {
             let next_base = candidates.get(at + 1).map(|next| next.segment.base);
             // All of it was synced once: no loss of power explains what is wrong with it.
             let was_synced = next_base.is_some_and(|base| base <= recovery_point);
-            let behind_bytes: u64 = candidates[at + 1..].iter().map(|next| next.file_bytes).sum();
-            let again_from = self.written_again_from(candidate.file_bytes, behind_bytes);
-            let checked = self.check_segment(candidate, trusted, was_synced, again_from).await?;
+            let checked = self.check_segment(candidate, trusted, was_synced).await?;
             checked_end = Some(checked.end);
             // A power cut may take a segment's end and leave the next one. What is compacted has
             // gaps of its own, but none where the journal has a batch.
@@ -277,20 +280,6 @@ impl Loader<'_> {
         Ok(checked_end)
     }
 
-    /// The position from which a segment of `file_bytes` with `behind_bytes` in those behind it is
-    /// written again.
-    fn written_again_from(&self, file_bytes: u64, behind_bytes: u64) -> u64 {
-        let setup = &self.setup;
-        if setup.clean || !setup.is_synced {
-            return u64::MAX;
-        }
-        // Reserved room would count as batches.
-        if setup.config.preallocate || !setup.journaled.is_empty() {
-            return 0;
-        }
-        (file_bytes + behind_bytes).saturating_sub(WRITTEN_AGAIN_BYTES_MAX)
-    }
-
     /// Removes segments, the last one first.
     async fn remove(&mut self, candidates: Vec<Candidate>) -> io::Result<()> {
         for candidate in candidates.into_iter().rev() {
@@ -303,13 +292,12 @@ impl Loader<'_> {
 
     /// Checks a segment's batches and cuts it behind the last good one; one that `was_synced` and
     /// closed only of blank room: who reads what is no batch there is told. Index entries below
-    /// `trusted` are kept. What lies behind `again_from` is written again.
+    /// `trusted` are kept.
     async fn check_segment(
         &mut self,
         candidate: &Candidate,
         trusted: Offset,
         was_synced: bool,
-        again_from: u64,
     ) -> io::Result<Checked> {
         let segment = &candidate.segment;
         self.checked.insert(segment.base);
@@ -318,7 +306,7 @@ impl Loader<'_> {
         let begin = self.trusted_position(candidate, trusted).await?;
         let file = segment.file().await?;
         let scan = Scan::new(file.clone(), begin, candidate.file_bytes);
-        let mut scan = scan.writing_again_from(again_from);
+        let mut scan = scan.writing_again(self.sync_failed);
         let mut end: Option<Offset> = None;
         while let Some(header) = scan.next(self.runtime).await? {
             let position = scan.position() - header.size_bytes() as u64;
@@ -427,7 +415,7 @@ impl Loader<'_> {
             return Ok((last, end));
         }
         self.opened.rebuilt_index_count += 1;
-        let checked = self.check_segment(&last, Offset::ZERO, false, u64::MAX).await?;
+        let checked = self.check_segment(&last, Offset::ZERO, false).await?;
         Ok((last, checked.end))
     }
 

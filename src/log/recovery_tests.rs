@@ -271,10 +271,10 @@ fn damage_in_a_log_that_was_closed_is_no_gap() {
     }
 }
 
-/// Opens the log as one whose records are promised to be synced.
-async fn open_synced(runtime: &Runtime, recovery_point: Offset) -> Log {
+/// Opens a log of one segment.
+async fn open_long(runtime: &Runtime, recovery_point: Offset) -> Log {
     let config = LogConfig { index_interval_bytes: 256, ..LogConfig::default() };
-    let again = Setup { is_synced: true, recovery_point, ..setup(&config) };
+    let again = Setup { recovery_point, ..setup(&config) };
     Log::open(runtime, again).await.expect("it opens").0
 }
 
@@ -286,7 +286,7 @@ fn what_a_failed_sync_left_in_the_page_cache_alone_is_written_again_by_the_next_
         let recovery_point = world.run(machine, move |runtime| async move {
             runtime.disk().create_directories(DIRECTORY.as_ref()).await.expect("room");
             runtime.disk().sync_directory("/".as_ref()).await.expect("a good disk");
-            let log = open_synced(&runtime, Offset::ZERO).await;
+            let log = open_long(&runtime, Offset::ZERO).await;
             for base in 0..synced {
                 append(&log, &batch(base, 1, value_bytes, 1000)).await;
             }
@@ -296,7 +296,7 @@ fn what_a_failed_sync_left_in_the_page_cache_alone_is_written_again_by_the_next_
         let bad = Faults { sync_error: Chance(1_000_000), ..Faults::default() };
         world.set_faults(machine, bad);
         world.run(machine, move |runtime| async move {
-            let log = open_synced(&runtime, recovery_point).await;
+            let log = open_long(&runtime, recovery_point).await;
             for base in synced..synced + 5 {
                 append(&log, &batch(base, 1, value_bytes, 1000)).await;
             }
@@ -305,13 +305,13 @@ fn what_a_failed_sync_left_in_the_page_cache_alone_is_written_again_by_the_next_
         world.set_faults(machine, Faults::default());
         // The process ends, the machine does not: all can be read.
         let end = world.run(machine, move |runtime| async move {
-            let log = open_synced(&runtime, recovery_point).await;
+            let log = open_long(&runtime, recovery_point).await;
             log.flush().await.expect("a good disk")
         });
         assert_eq!(end, offset(synced + 5));
         world.crash(machine);
         world.run(machine, move |runtime| async move {
-            let log = open_synced(&runtime, end).await;
+            let log = open_long(&runtime, end).await;
             assert_eq!(log.end(), end, "what was told to be durable is gone");
             let from = log.start();
             let count = read_all(&log, from, end, 1 << 20).await.len() as u64;

@@ -21,23 +21,23 @@ pub(super) struct Scan {
     end: u64,
     block: Bytes,
     block_position: u64,
-    /// What is read from here on is written back as it is.
-    written_again_from: u64,
+    /// Whether what is read is written back as it is.
+    writes_again: bool,
 }
 
 impl Scan {
     pub(super) fn new(file: File, position: u64, end: u64) -> Self {
         let block = Bytes::new();
-        Self { file, position, end, block, block_position: position, written_again_from: u64::MAX }
+        Self { file, position, end, block, block_position: position, writes_again: false }
     }
 
-    /// The same, which also writes what it reads from `position` on back to where it was.
+    /// The same, which also writes what it reads back to where it was, if `writes_again`.
     ///
     /// A page whose sync failed counts as clean on Linux: it is read like any other, no later sync
     /// writes it, and a loss of power takes it. Once written again it is synced again. What is
     /// checked was in memory then, so it is what the next sync makes durable.
-    pub(super) fn writing_again_from(mut self, position: u64) -> Self {
-        self.written_again_from = position;
+    pub(super) fn writing_again(mut self, writes_again: bool) -> Self {
+        self.writes_again = writes_again;
         self
     }
 
@@ -91,7 +91,7 @@ impl Scan {
 
     async fn read(&self, position: u64, wanted: usize) -> io::Result<Bytes> {
         let bytes = self.file.read_at(position, wanted).await?;
-        if position + bytes.len() as u64 > self.written_again_from && !bytes.is_empty() {
+        if self.writes_again && !bytes.is_empty() {
             self.file.write_at(position, std::slice::from_ref(&bytes)).await?;
         }
         Ok(bytes)

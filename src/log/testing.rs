@@ -81,7 +81,6 @@ pub(super) fn setup(config: &LogConfig) -> Setup {
         log_start: Offset::ZERO,
         clean: false,
         journaled: Vec::new(),
-        is_synced: false,
     }
 }
 

@@ -145,7 +145,6 @@ impl Partition {
     /// Opens the partition's log, brings the producers' state up to its end, and begins the
     /// leadership.
     pub async fn open(runtime: &Runtime, open: OpenPartition) -> Result<(Self, Opened), OpenError> {
-        let is_synced = open.settings.flush_record_count < u64::MAX || !open.journaled.is_empty();
         let setup = Setup {
             directory: open.directory,
             config: open.settings.log.clone(),
@@ -153,7 +152,6 @@ impl Partition {
             log_start: open.log_start,
             clean: open.clean,
             journaled: open.journaled.iter().map(journal::Entry::base_offset).collect(),
-            is_synced,
         };
         let (log, opened) = Log::open(runtime, setup).await?;
         let replayed = journal::replay(runtime, &log, &open.journaled).await?;
@@ -161,7 +159,7 @@ impl Partition {
             tracing::info!(topic = %open.topic, partition = open.key.partition, batches = replayed,
                 end = %log.end(), "batches came back from the journal");
         }
-        if is_synced {
+        if open.settings.flush_record_count < u64::MAX || !open.journaled.is_empty() {
             // What a killed process left in the page cache was not promised, but now it is served,
             // and what is sent again of it is acknowledged.
             log.flush().await?;

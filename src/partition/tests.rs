@@ -28,7 +28,6 @@ async fn open(runtime: &Runtime) -> Log {
         log_start: Offset::ZERO,
         clean: false,
         journaled: Vec::new(),
-        is_synced: false,
     };
     Log::open(runtime, setup).await.expect("the log opens").0
 }

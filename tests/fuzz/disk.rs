@@ -45,7 +45,6 @@ async fn open_and_read(runtime: Runtime, is_clean: bool) -> bool {
         log_start: Offset::ZERO,
         clean: is_clean,
         journaled: Vec::new(),
-        is_synced: true,
     };
     let Ok((log, _)) = Log::open(&runtime, setup).await else { return false };
     let end = log.end();
@@ -180,7 +179,6 @@ fn journal() -> Decoder {
                 log_start: Offset::ZERO,
                 clean: false,
                 journaled: found.entries(key).iter().map(Entry::base_offset).collect(),
-                is_synced: true,
             };
             let (log, _) = Log::open(&runtime, setup).await.expect("an empty log");
             let replayed = replay(&runtime, &log, found.entries(key)).await;

@@ -69,7 +69,7 @@ const KEPT: [(u64, &str); 5] = [
 ];
 
 /// The same of storms.
-const KEPT_STORMS: [(u64, &str); 8] = [
+const KEPT_STORMS: [(u64, &str); 9] = [
     (149, "a sync that began while a write waited for the disk passed for that write's"),
     (214, "a producer's second batch was taken for its first, which the disk had refused"),
     (884, "a log that could not be opened while the disk was full stayed offline"),
@@ -78,6 +78,7 @@ const KEPT_STORMS: [(u64, &str); 8] = [
     (103_221, "while a request waited for one lane another filled: the next one came first"),
     (105_482, "a core whose lane was full was not told that the process ends"),
     (318_001, "a start that a full disk ended was held against the stop that came then"),
+    (400_078, "what a failed sync left out went with the power later, from the middle of a log"),
 ];
 
 /// Within this time a broker that ends by itself has ended.

@@ -36,7 +36,6 @@ async fn reopen_log(runtime: &Runtime, partition: i32, entries: &[Entry]) -> Log
         log_start: Offset::ZERO,
         clean: false,
         journaled: entries.iter().map(Entry::base_offset).collect(),
-        is_synced: true,
     };
     Log::open(runtime, setup).await.expect("the log opens").0
 }
