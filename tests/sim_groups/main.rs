@@ -323,6 +323,7 @@ fn a_named_seed_holds() {
     let wanted = std::env::var("SIM_SEED").ok().map(|text| text.parse().expect("a seed"));
     if let Some(seed) = wanted {
         println!("seed {seed}: {:#?}", Plan::of(seed));
+        tracing_subscriber::fmt().without_time().with_writer(std::io::stdout).init();
         println!("seed {seed}: {:?}", simulate(seed));
     }
 }
